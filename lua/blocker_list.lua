@@ -1,4 +1,4 @@
---[[ blocker_list: lists what keeps a technician from getting offers now.
+--[[ blocker_list: lists the reasons why a technician gets no offers now.
 KEYS    meta  tech
 ARGV    epoch
 OK      seq  version  online  blockers…

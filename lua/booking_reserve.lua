@@ -1,6 +1,6 @@
---[[ booking_reserve: notes the zone and the id of the job that a booking makes, under its idempotency key and its
-reference, before job_create makes it in that zone. A booking that comes again gets the zone and the id of the first time, also if
-it would go to another zone by now. `sole` is 1 for the first one. Without a reference both keys are the same.
+--[[ booking_reserve: stores the zone and the id of the job of a booking, under its idempotency key and its reference,
+before job_create creates the job in that zone. A repeated booking gets the zone and the id of the first one, even if
+its place belongs to another zone by now. `sole` is 1 for the first booking. Without a reference both keys are the same.
 KEYS    by_key  by_reference
 ARGV    zone  job  fingerprint  lifetime_ms
 OK      seq  version  zone  job  sole

@@ -1,7 +1,7 @@
---[[ dayplan_apply: makes all moves of one group of a day plan, or none. Each job goes to its new technician as by
-job_assign. The last value of a refusal is the id of the job that prevents the group. If the group was applied before,
-nothing changes. `moves` is a list of {job, version, technician, bp, plan, args, schedule}: `plan` is that of the command
-that assigns the job, `schedule` the rule of its blueprint for schedules.
+--[[ dayplan_apply: makes all moves of one group of a day plan, or none. Each job is assigned to its new technician in
+the same way as by job_assign. The last value of a refusal is the id of the job that prevents the group. If the group
+was applied before, nothing changes. `moves` is a list of {job, version, technician, bp, plan, args, schedule}: `plan`
+is that of the command that assigns the job, `schedule` the rule of its blueprint for schedules.
 KEYS    meta  plan  log
 ARGV    epoch  group  actor  trace  moves
 OK      seq  version

@@ -1,5 +1,5 @@
---[[ dayplan_create: stores a day plan that is being computed, once per idempotency key. If the computation has not ended
-in `until_ms` from now, it has failed.
+--[[ dayplan_create: stores a day plan that is being computed, once per idempotency key. If the computation does not end
+within `until_ms` from now, it counts as failed.
 KEYS    meta  plan  req
 ARGV    epoch  id  actor  fingerprint  day  fixed  until_ms
 OK      seq  version  plan_id

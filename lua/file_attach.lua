@@ -1,5 +1,5 @@
 --[[ file_attach: adds a photo to a job, by its customer or its holder, from acceptance until the job is signed or over.
-`file` is the photo as JSON without its last brace and its time. The same bytes (`sha256`) again change nothing.
+`file` is the photo as JSON without its last brace and its time. A photo with the same bytes (`sha256`) changes nothing.
 KEYS    meta  job  log
 ARGV    epoch  actor  trace  bp  file  sha256  audience
 OK      seq  version  job_id  job

@@ -1,5 +1,5 @@
 --[[ job_list: lists the jobs in an index (of a user, or of the zone), newest first, and returns the zone's seq as of
-this list. If the `technician` has not accepted a job yet, the list contains only the job's public part.
+this list. The list contains only the public part of a job that the `technician` has not accepted yet.
 KEYS    meta  index
 ARGV    epoch  technician  below  limit
 OK      seq  version  (created  job) …

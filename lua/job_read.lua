@@ -1,5 +1,5 @@
---[[ job_read: reads one job, with the fields that decide who may see the job. `owner` is who booked the job, `bid` is
-the status of the technician's bid, and `bids` is 1 if they may bid, or may withdraw their bid.
+--[[ job_read: reads one job, with the fields that decide who may see the job. `owner` is the user who booked the job,
+`bid` is the status of the technician's bid, and `bids` is 1 if they may bid or withdraw their bid.
 KEYS    meta  job  offers
 ARGV    epoch  technician
 OK      seq  version  job  public  bp  status  phase  customer  holder  owner  offer  bid  bids

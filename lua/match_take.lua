@@ -1,7 +1,8 @@
 --[[ match_take: gives a job to the technician whom a matching window chose for it. The script checks every condition
-again, so that a window needs no lock. If one does not hold any more, nothing changes, `technician` is '' and `why` has
-the reason. `seen` is the job's version in the window, `how` is why the technician may get the job (lua/match_view),
-`others` lists the other candidates of the job in the window, and `record` has members for the record of the wave.
+again, so that a window needs no lock. If a condition is no longer true, nothing changes, `technician` is '' and `why`
+has the reason. `seen` is the job's version in the window, `how` says why the technician may get the job
+(lua/match_view), `others` lists the other candidates of the job in the window, and `record` has members for the record
+of the wave.
 KEYS    meta  job  offers  waves  log
 ARGV    epoch  technician  seen  how  plan  others  record  schedule
 OK      seq  version  technician  why

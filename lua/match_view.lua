@@ -4,7 +4,7 @@ reads the nearest jobs of each, at most `limit`. `schedules` is JSON: the rule o
 The script stops after Matching.MAX_VISITS technicians; `looked` is how many of the ids it has done. `how` is why a
 candidate may get the job: `reach` (they are within it), `preferred` (by the customer; they are the only candidate) or
 `beyond` (Matching.search_beyond). A candidate is `id metres distance rating acceptance waiting workload`: the last five
-are the parts of the score (lib/ranking). It is `id metres distance` if the blueprint weighs the distance alone.
+are the parts of the score (lib/ranking). It is `id metres distance` if only the distance has a weight in the blueprint.
 KEYS    meta  supply  open
 ARGV    epoch  side  limit  schedules  ids…
 OK      seq  version  looked  (id  version  bp  status  customer  waiting_ms  reach_m  how  candidates…) …

@@ -1,6 +1,6 @@
 --[[ match_wait: does the scheduled task `allocate:<job>:<round>` of a job that waits for matching windows. Only windows
-assign the job. A job whose search was postponed until now enters the index of waiting jobs. Otherwise the script stores
-a record of who fits and who does not, with `job.unfilled` for ops the first time.
+assign the job. A job whose search was postponed until now enters the index of waiting jobs. For any other job the
+script stores a record of which technicians fit and which do not, and emits `job.unfilled` to ops the first time.
 KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  round  repeat_ms  unfilled_audience  schedule
 OK      seq  version

@@ -1,6 +1,6 @@
 --[[ message_list: reads messages of a room in Redis with numbers above `above` and below `below`, for a member or for
-staff (`staff` 1): the newest first, or with `oldest` 1 the oldest first. The reply has the number up to which the
-reader reads nothing, and the lowest number in Redis: messages between the two are in SQL alone.
+staff (`staff` 1): the newest first, or with `oldest` 1 the oldest first. The reply has the number from which the reader
+may read, and the lowest number in Redis: messages between the two are only in SQL.
 KEYS    meta  room  messages
 ARGV    epoch  user  staff  above  below  limit  oldest
 OK      seq  version  from_n  lowest  member  messages…

@@ -19,7 +19,7 @@ local meta, room_key, messages, read, sent, log, req = unpack(KEYS)
 local epoch, user, client_id, digest, looked, message, text, files, actor, key, fingerprint, trace = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
--- A key that is known is refused here only for another request. A repeat gets its reply below, by its `client_id`.
+-- A known key is refused here only with another fingerprint. A repeat gets its reply below, by its `client_id`.
 local again = key ~= '' and Idempotency.lookup(req, fingerprint)
 if again and again[1] ~= 'OK' then return again end
 local row = redis.call('HMGET', room_key, 'id', 'state', 'n', 'to', 'bp', 'dropped', 'm:' .. user)

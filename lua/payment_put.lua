@@ -68,7 +68,7 @@ else
     JobRecord.save(job)
   end
   events = {builder.event(EVENTS[status], why_failed ~= '' and why_failed)}
-  -- Only a blueprint that holds money asks for the release of what it does not want.
+  -- Only a job whose blueprint holds money requests the release of other authorized payments.
   if release and audiences['payment.requested'] then
     events[2] = Hold.event(job, Job.full_json(job), release, audiences['payment.requested'])
   end

@@ -1,6 +1,6 @@
 --[[ pulse_put: stores the pulse of areas of a zone, as pairs of an area and its JSON, and `as_of` (ms), which holds for
 all areas of the hash. `notice` is published to the zone's live channel ('' is none). If a later `as_of` is stored,
-nothing changes: the caller has lost the lease of the chore, and another process has written since.
+nothing changes: the caller has lost the lease of the chore, and another process has written the pulse meanwhile.
 KEYS    meta  pulse
 ARGV    epoch  as_of  ttl_ms  notice  areas…
 OK      seq  version  stored

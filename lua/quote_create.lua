@@ -1,5 +1,6 @@
---[[ quote_create: promises a customer a price for `valid_ms`, once per idempotency key. `members` are the members of the
-quote as JSON, which the caller computed. A repeat changes nothing; its `seq` is that of the event with the first quote.
+--[[ quote_create: stores a quote, a price that is promised to a customer for `valid_ms`, once per idempotency key.
+`members` are the members of the quote as JSON, which the caller computed. A repeat changes nothing; its `seq` is that
+of the event with the first quote.
 KEYS    meta  log  req
 ARGV    epoch  id  actor  key  fingerprint  trace  customer  members  valid_ms
 OK      seq  version  data

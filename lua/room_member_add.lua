@@ -1,5 +1,5 @@
---[[ room_member_add: makes `user`, whom ops bring in, a member of a room. They read all messages. The room opens for
-them; the others learn of them at their first join.
+--[[ room_member_add: makes a `user` whom ops add a member of a room. They may read all messages, also earlier ones.
+Only they receive `room.opened`; the others are informed when the new member joins for the first time.
 KEYS    meta  room  log  req
 ARGV    epoch  user  name  role  actor  key  fingerprint  trace
 OK      seq  version  id  room

@@ -1,5 +1,5 @@
---[[ room_member_remove: ends the membership of `user`, whom ops had brought in. From this step on they receive, read
-and say nothing. The two sides of the job cannot be removed (INVALID). The dispute of a removed mediator waits for
+--[[ room_member_remove: ends the membership of a `user` whom ops had added. From this step on they cannot receive, read
+or write messages. The two sides of the job cannot be removed (INVALID). The dispute of a removed mediator waits for
 another one, and mediators are invited again.
 KEYS    meta  room  log  req
 ARGV    epoch  user  actor  key  fingerprint  trace

@@ -1,5 +1,5 @@
---[[ technician_forget: removes what Redis has of a technician who is erased: name, phone and position. A technician who
-holds a job stays.
+--[[ technician_forget: removes the data of an erased technician from Redis: name, phone and position. Nothing changes
+while they hold a job.
 KEYS    meta  seen  people  summaries  technician
 ARGV    epoch  id
 OK      seq  version

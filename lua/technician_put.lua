@@ -1,4 +1,4 @@
---[[ technician_put: copies a technician's profile from SQL to the live record, once per version of the profile.
+--[[ technician_put: copies a technician's profile from SQL to the record in Redis, once per version of the profile.
 KEYS    meta  tech  seen  log
 ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  phone  actor  offline_reason
         rating  rated  audience  accepted  asked  free_at

@@ -1,7 +1,8 @@
 --[[ wave_open: opens one wave of offers of a job. Its scheduled task is `wave:<job>:<wave>`; the script changes nothing
 if that wave is not the next one any more. `whole_zone` is 1 if the wave may reach every technician of the zone. The
-reply's `asked` counts the offers of this turn, and `more` is 1 if this wave continues in another turn. Nobody is asked
-whose schedule has no time for the job by the rule `schedule`; it is a claim that is asked for, not a bid.
+reply's `asked` counts the offers of this turn, and `more` is 1 if this wave continues in another turn. A technician
+whose schedule has no time for the job (by the rule `schedule`) is not asked, because an offer asks for a claim, not for
+a bid.
 KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  wave  size  radius_m  interval_ms  offer_ms  whole_zone  weights  limits  audience  unfilled_audience  schedule
 OK      seq  version  asked  more

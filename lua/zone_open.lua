@@ -5,7 +5,7 @@ seen, and `seen` the highest seq in this epoch. `compared` is 1; 0 if the archiv
 only in the epoch `believed`); or `look` to change nothing. PAUSED: an operator closed the zone (zone_close).
 STALE_RELEASE: the zone has a format that the caller does not know (`format` is SQL's, zone_upgrade raises it).
 REBUILDING: a process rebuilds the zone from SQL (zone_rebuild); the reply has how many rows are written, and of how
-many. FOREIGN_ROW: SQL has a row of another program where the next event belongs (zone_close).
+many. FOREIGN_ROW: SQL has a row of another program under the seq of the next event (zone_close).
 KEYS    meta  epochs  log
 ARGV    run_id  compared  archived  known  database  believed  seen  format  knows
 OK      seq  version  epoch  epochs  format

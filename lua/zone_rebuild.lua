@@ -1,7 +1,7 @@
---[[ zone_rebuild: closes the zone so that one process can rebuild its keys from SQL. That process brings `token`
-with each of its writes: a second process, or one that was stopped for a while and continues, has lost the right to
-write. `epoch` is the epoch that the caller found in this Redis ('' if there is none), `total` is the number of rows to
-write. `now` is the time of the last archived event: the zone's time never goes below it.
+--[[ zone_rebuild: closes the zone so that one process can rebuild its keys from SQL. That process sends `token` with
+each of its writes. If a second process has begun a rebuild meanwhile, the writes of the first one are refused. `epoch`
+is the epoch that the caller found in this Redis ('' if there is none), `total` is the number of rows to write. `now` is
+the time of the last archived event: the zone's time never goes below it.
 KEYS    meta
 ARGV    epoch  token  total  now
 OK      seq  version

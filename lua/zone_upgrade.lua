@@ -1,6 +1,6 @@
---[[ zone_upgrade: lets writers use `format` in the zone from now on. The zone's epoch ends, so that every process asks
-zone_open before its next command: a release that does not know the format is refused there. A closed zone stays closed
-for its reason.
+--[[ zone_upgrade: lets writers use `format` in the zone from now on. The zone's epoch ends, so that every process calls
+zone_open before its next command, which refuses a release that does not know the format. A closed zone stays closed for
+its reason.
 KEYS    meta
 ARGV    epoch  format
 OK      seq  version

@@ -14,7 +14,7 @@ function Backlog.select(zone, meta, due, page)
   if ready <= 3 * page then return redis.call('ZRANGE', due, 0, ready - 1) end
   local at = tonumber(redis.call('HGET', meta, 'look')) or 0
   if at < page or at >= ready - page then at = page end
-  -- A quarter less than a page, because the entries behind move forward when those of this call are done.
+  -- A quarter less than a page, because the entries after it move forward when those of this call are done.
   redis.call('HSET', meta, 'look', at + page * 3 / 4)
   local met, found = {}, {}
   for _, first in ipairs({0, ready - page, at}) do

@@ -10,7 +10,8 @@ function BidClose.close(events, job, bid, status, reason, audience)
   events[#events + 1] = Bids.event('bid.closed', job, bid, Audience.channels(audience, job), reason)
 end
 
--- Returns the event of a changed job for the technicians with an open bid, or nil. `members` are those beside the job.
+-- Returns the event of a changed job for the technicians with an open bid, or nil. `members` are the members of its
+-- data besides the job.
 function BidClose.update_event(job, members)
   local all, channels = redis.call('HGETALL', job.key .. ':bids'), {}
   for i = 1, #all, 2 do

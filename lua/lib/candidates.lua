@@ -6,7 +6,7 @@
 --- @include "lib/summaries"
 local Candidates = {}
 
--- How many technicians of a sorted result are read at once: mostly the nearest fit.
+-- How many technicians of a sorted result are read at once: in most cases one of the nearest fits.
 Candidates.SLICE = 32
 
 -- Reads the fields of the job that only the search for technicians needs.

@@ -17,15 +17,15 @@ function Command.begin(zone, job_key, request)
   return job, again
 end
 
--- Returns the refusal NOT_FOUND. It is not stored if the job is not in Redis: the caller may then restore a finished job
--- from SQL and repeat under the same key.
+-- Returns the refusal NOT_FOUND. It is not stored if the job is not in Redis: the caller may then restore a finished
+-- job from SQL and repeat under the same key.
 function Command.not_found(job, req, fingerprint)
   return job and Idempotency.refuse(req, fingerprint, 'NOT_FOUND') or {'NOT_FOUND', '0'}
 end
 
--- Completes the events of a job's step, the first of which gets the seq `first`: who caused them, and the job's last
--- step. Returns the seq by which a repeat is answered, that of the first event or of the event whose `answers` is the
--- plan of the step, and the seq after the last event.
+-- Completes the events of a job's step: numbers them from the seq `first`, and adds who caused them and the job's last
+-- step. Returns two seqs: the one for the reply to a repeat (that of the first event, or of the event whose `answers`
+-- is the plan of the step), and the one after the last event.
 function Command.number(job, events, request, first)
   local seq, next_seq = first, first
   for _, event in ipairs(events) do

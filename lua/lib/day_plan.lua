@@ -1,7 +1,7 @@
--- A day plan: a proposal of moves of booked jobs between technicians, in groups. Its hash has `day` (the date), `fixed`,
--- `actor` (who requested it), `state` (computing, ready, failed, applied), `until` (ms: when the computation must have
--- ended), `groups` and `unserved` (JSON), `expires` (ms: the end of the proposal) and `applied`: the numbers of the groups
--- that were applied, each after a space. engine/domain/day_plans.py reads it.
+-- A day plan: a proposal of moves of booked jobs between technicians, in groups. Its hash has `day` (the date),
+-- `fixed`, `actor` (who requested it), `state` (computing, ready, failed, applied), `until` (ms: when the computation
+-- must have ended), `groups` and `unserved` (JSON), `expires` (ms: the end of the proposal) and `applied`: the numbers
+-- of the groups that were applied, each after a space. engine/domain/day_plans.py reads it.
 --- @include "lib/job"
 --- @include "lib/plan"
 --- @include "lib/relation"
@@ -46,7 +46,8 @@ do
   end
 
   -- Checks all moves of a group. Returns nil if all are possible, or else the refusal, whose last value is the job that
-  -- prevents them. A technician who gives up a job in this group has its time, and its share of their capacity, free.
+  -- prevents them. If a technician gives up a job in this group, its time and its share of their capacity count as
+  -- free.
   function DayPlan.refusal(zone, moves, actor)
     local leaving, load_change = {}, {}
     for _, move in ipairs(moves) do

@@ -9,7 +9,7 @@ Density.UNIT_LON = 2 * 3.141592653589793 * Geo.EARTH_RADIUS_M / 2 ^ 26
 Density.UNIT_LAT = Density.UNIT_LON * 2 * 85.05112878 / 360
 Density.MAX_LEVELS = 8
 
--- Returns the score that an index gives to a place in degrees.
+-- Returns the geohash score of a place (degrees) in a Redis geo index.
 function Density.score_of(lat, lon)
   local high, wide = (lat / 85.05112878 + 1) / 2 * 2 ^ 26, (lon / 180 + 1) / 2 * 2 ^ 26
   local y, x, score = math.min(math.floor(high), 2 ^ 26 - 1), math.min(math.floor(wide), 2 ^ 26 - 1), 0
@@ -29,7 +29,7 @@ end
 -- estimate comes from a cell around the job that contains between half of `want` and twice as many, or from the one
 -- nearest to that, at most MAX_LEVELS below the cell of the area of `widest`. If the estimate is wrong, the search
 -- halves or widens the radius. A job in neither index of jobs has no score: then the radius is `widest`. A preview
--- brings the score that its job would have.
+-- passes the score that its job would have.
 function Density.radius_for(zone, job, supply, want, widest)
   local index = zone.tag .. (job.mode == 'allocate' and 'open:' or 'demand:') .. job.service
   local score = job.score or tonumber(redis.call('ZSCORE', index, job.id) or nil)
@@ -38,8 +38,8 @@ function Density.radius_for(zone, job, supply, want, widest)
   local level = math.floor(math.log(math.pi * widest * widest / unit) / math.log(4))
   local count, below = Density.count_cell(supply, score, 4 ^ level), math.max(-1, level - Density.MAX_LEVELS)
   if count < few then return widest end
-  -- The cell at `level` has at least `few`, the one at `below` has not. Where people are spread evenly, each level has a
-  -- quarter of the one above, so the next cell to count is guessed.
+  -- The cell at `level` has at least `few`, the one at `below` has not. Where people are spread evenly, each level has
+  -- a quarter of the one above, so the next cell to count is guessed.
   while level - below > 1 and count >= 4 * few do
     local guess = level - math.floor(math.log(count / few) / math.log(4))
     guess = math.max(below + 1, math.min(level - 1, guess))

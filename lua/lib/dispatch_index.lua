@@ -33,7 +33,8 @@ function DispatchIndex.add(zone, job, at, lifetime_ms)
   redis.call('ZADD', due, at, 'wave:' .. job.id .. ':1')
 end
 
--- The job waits for matching windows from now on. If they find nobody, the round that is due then reports it.
+-- The job waits for matching windows from now on. If they find no technician, the next round of the scheduled task
+-- reports it.
 function DispatchIndex.wait_for_window(zone, job, lon, lat, rule)
   Window.add(zone, job, lon, lat, rule)
   local reported_at = zone.now + Window.REPORTED_AFTER * rule.length_ms

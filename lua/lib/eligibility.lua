@@ -25,7 +25,7 @@ function Eligibility.exclusion(zone, job, tech)
   return not string.find(' ' .. tech.services .. ' ', ' ' .. job.service .. ' ', 1, true) and 'service' or nil
 end
 
--- Returns everything that keeps the technician from getting offers now, in the order of `exclusion`.
+-- Returns all reasons why the technician gets no offers now, in the order of `exclusion`.
 function Eligibility.blockers(zone, tech)
   local why, stale = Tech.refusal(tech), tech.lat ~= '' and tech.fix_at < Eligibility.oldest_fix(zone)
   local found = {why and string.lower(why)}

@@ -1,18 +1,18 @@
--- How often a technician's app has to send a fix: `every_s distance_m`, a fix after so many seconds or metres, whichever
--- is first. `rate` in the record is the rate that was last sent to the app (engine/rules/fixes.py reads it). A change is
--- published, and the gateways send it to the technician's sessions.
+-- How often a technician's app has to send a fix: `every_s distance_m`, a fix after this many seconds or metres,
+-- whichever comes first. `rate` in the record is the rate that was last sent to the app (engine/rules/fixes.py reads
+-- it). A change is published, and the gateways send it to the technician's sessions.
 --- @include "lib/geo"
 local FixRate = {}
 FixRate.STILL, FixRate.IDLE, FixRate.ON_JOB, FixRate.NEAR = '60 100', '30 250', '10 100', '3 50'
 
--- A technician is near a job's place from NEAR_M on, until they are LEAVE_M away. They are still once they have stayed
--- within REST_M (plus the accuracy) for REST_MS, until they are WAKE_M away. The two distances of each keep the rate from
--- alternating.
+-- A technician is near a job's place when they are within NEAR_M, until they are LEAVE_M away. They are still when they
+-- have stayed within REST_M (plus the accuracy) for REST_MS, until they are WAKE_M away. With two different distances
+-- the rate does not alternate.
 FixRate.NEAR_M, FixRate.LEAVE_M = 500, 600
 FixRate.REST_M, FixRate.WAKE_M, FixRate.REST_MS = 50, 100, 300000
 
--- Returns two values: where and since when the technician rests, as the field `rest` of the record (`lat lon since`, ms);
--- and whether they are still. `distance_m` returns their distance (m) from a place.
+-- Returns two values: the place and the beginning of the technician's rest, as the field `rest` of the record (`lat lon
+-- since`, ms); and whether they are still. `distance_m` returns their distance (m) from a place.
 function FixRate.rest(text, tech, accuracy_m, distance_m)
   local lat, lon, since = string.match(text or '', '^([^ ]+) ([^ ]+) ([^ ]+)$')
   if lat then
@@ -23,8 +23,8 @@ function FixRate.rest(text, tech, accuracy_m, distance_m)
   return tech.lat .. ' ' .. tech.lon .. ' ' .. tech.at_text, false
 end
 
--- Returns the rate for a technician with these jobs (lib/position_feed). A technician who is still near a job's place has
--- arrived and needs no fast rate.
+-- Returns the rate for a technician with these jobs (lib/position_feed). A technician who is still near a job's place
+-- has arrived and needs no fast rate.
 function FixRate.choose(tech, is_still, jobs)
   local on_job = tech.load > 0
   local near_m = tech.rate == FixRate.NEAR and FixRate.LEAVE_M or FixRate.NEAR_M
@@ -38,8 +38,8 @@ function FixRate.choose(tech, is_still, jobs)
   return on_job and FixRate.ON_JOB or is_still and FixRate.STILL or FixRate.IDLE
 end
 
--- Publishes the rate if it differs from the last one. Returns `rate` and its value, which the caller writes to the record,
--- or nothing if the rate does not change.
+-- Publishes the rate if it differs from the last one. Returns `rate` and its value, which the caller writes to the
+-- record, or nothing if the rate does not change.
 function FixRate.tell(zone, tech, rate)
   local was = tech.rate
   if was == rate then return end

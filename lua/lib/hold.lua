@@ -1,7 +1,7 @@
 -- The hold of a job: an amount that the customer's bank reserves until the work is done. The field `hold` of the job's
 -- hash is `id amount reference`: the id and the amount of the request, and the payment service's reference as JSON,
--- which is `-` until the service reports the hold as authorized. A job has at most one hold. An authorized payment that is not
--- the job's hold is released at once.
+-- which is `-` until the service reports the hold as authorized. A job has at most one hold. Every other authorized
+-- payment is released immediately.
 --- @include "lib/audience"
 --- @include "lib/job"
 --- @include "lib/job_fields"
@@ -23,17 +23,17 @@ function Hold.release_request(job, hold)
   return (Money.payment_request(job, 'release', hold.amount, hold))
 end
 
--- Ends the job's hold. Returns the request to release it, or nil if it is not authorized yet: then its authorization
--- comes too late and is released.
+-- Ends the job's hold. Returns the request to release it. Returns nil if the hold is not authorized yet: a later
+-- authorization is then released.
 function Hold.drop(job, hold)
   JobFields.remove(job.key, 'hold')
   return hold.reference and Hold.release_request(job, hold) or nil
 end
 
--- Returns what is to be held: the agreed amount (of an hourly job the rate of one hour) less what is paid already.
+-- Returns the amount to hold: the agreed amount (of an hourly job, the rate of one hour) less what is already paid.
 function Hold.agreed_amount(job) return math.max(0, job.amount - Money.balance(job)) end
 
--- Asks for a hold. Returns the request, or nil if there is nothing to hold.
+-- Creates the request for a hold. Returns nil if there is nothing to hold.
 function Hold.request(job)
   local amount = Hold.agreed_amount(job)
   local request, id = Money.payment_request(job, 'hold', amount)
@@ -46,9 +46,9 @@ function Hold.event(job, shown, payment, words)
     data = '{"job":' .. shown .. ',"payment":' .. payment .. '}'}
 end
 
--- Adds the events of the requests that follow from a step: a holder who leaves, and the end of the job, release what is
--- held; a holder who comes by a command that holds money (`plan.holds`) asks for a hold. A charge takes the place of a
--- hold that is not authorized yet.
+-- Adds the events of the payment requests that follow from a step. The hold is released when the holder leaves and when
+-- the job ends. A new hold is requested when a technician becomes the holder by a command that holds money
+-- (`plan.holds`). A charge replaces a hold that is not authorized yet.
 function Hold.follow_step(events, job, plan, former, tech)
   local hold = Hold.load(job)
   local ends = former or plan.holds or job.holder == '' or job.phase == 'done' or job.phase == 'closed'
@@ -60,7 +60,8 @@ function Hold.follow_step(events, job, plan, former, tech)
   for _, request in ipairs(requests) do events[#events + 1] = Hold.event(job, shown, request, plan.payment_audience) end
 end
 
--- Requests another hold if the accepted price changes the amount to hold. Returns the events; none if the job has no hold.
+-- Requests another hold if the accepted price changes the amount to hold. Returns the events; none if the job has no
+-- hold.
 function Hold.follow_price(job, words)
   local hold, events = Hold.load(job), {}
   if not hold or hold.amount == Hold.agreed_amount(job) then return events end
@@ -72,8 +73,8 @@ function Hold.follow_price(job, words)
   return events
 end
 
--- Notes what a report of the payment service changes in the job's hold. Returns the request to release the payment if
--- it is authorized and the job does not want it, or nil.
+-- Updates the job's hold after a report of the payment service. Returns the request to release the payment if it is
+-- authorized and is not the job's hold; otherwise nil.
 function Hold.follow_report(job, notice)
   local hold, reference = Hold.load(job), string.match(notice.members, '"reference":(.*)$')
   if notice.status == 'authorized' then

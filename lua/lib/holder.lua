@@ -1,6 +1,6 @@
--- Makes a technician the holder of a job, on both sides: the job's `holder` and card, and the technician's set of
--- jobs, schedule, load and place in the supply index. The card has neither phone nor position, because events contain it and are
--- replayed.
+-- Makes a technician the holder of a job, on both sides: the job's `holder` and card, and the technician's set of jobs,
+-- schedule, load and place in the supply index. The card contains neither phone nor position, because events contain
+-- the card and are replayed.
 --- @include "lib/fix_rate"
 --- @include "lib/load"
 --- @include "lib/promise"

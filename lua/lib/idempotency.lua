@@ -52,7 +52,7 @@ function Idempotency.lookup(req, fingerprint, causes, zone, job)
   return nil
 end
 
--- Stores and returns a refusal. Up to two numbers and a job are returned with the refusal and with its repeats.
+-- Stores and returns a refusal. Up to two numbers and a job id are returned with the refusal and with its repeats.
 function Idempotency.refuse(req, fingerprint, word, one, two, job_id)
   local record = word .. ' ' .. fingerprint .. ' ' .. (one or 0) .. ' ' .. (two or 0) .. ' ' .. (job_id or '-')
   redis.call('SET', req, record, 'PX', Idempotency.REFUSAL_MS)

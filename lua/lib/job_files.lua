@@ -1,8 +1,9 @@
--- The photos of a job: the field `photos` of its record, a JSON array. The engine makes its texts, which contain no word
--- of a user, so that they are searched as text.
+-- The photos of a job: the field `photos` of its record, a JSON array. The engine writes all of it, and it contains no
+-- text of a user. Therefore it can be searched as plain text.
 local JobFiles = {}
 
--- The most photos of each user who adds any: nobody can take the places of those that another one must add.
+-- The most photos that each user may add to a job. With a limit for each user, nobody can use up the photos that
+-- another one must add.
 JobFiles.MAX = 20
 
 function JobFiles.has(job, sha256) return string.find(job.photos, '"sha256":"' .. sha256 .. '"', 1, true) ~= nil end

@@ -7,9 +7,10 @@ local Limits = {}
 
 -- How many candidates one turn of a search reads.
 Limits.MAX_VISITS = 256
--- How many offers of one job may be open at once. There is a limit because a claim notifies all their technicians.
+-- The most offers of one job that may be open at once. The limit exists because a claim notifies the technicians of all
+-- of them.
 Limits.MAX_OPEN_OFFERS = 500
--- The shortest time for which a wave is postponed if that many offers are open.
+-- The shortest time for which a wave is postponed if MAX_OPEN_OFFERS are open.
 Limits.POSTPONE_MS = 1000
 -- How many offers of technicians at their cap a turn of a wave, and of a late joiner's search, reads again.
 Limits.WAVE_LOOKS, Limits.JOIN_LOOKS = 128, 64

@@ -1,5 +1,5 @@
--- What a matching window knows of a job that waits: whether the engine may assign it now, and the nearest technicians
--- who fit. The same functions as those of waves decide who fits (lib/candidates).
+-- The input of a matching window for a job that waits: whether the engine may assign the job now, and the nearest
+-- technicians who fit. The functions that waves use decide who fits (lib/candidates).
 --- @include "lib/candidates"
 --- @include "lib/eligibility"
 --- @include "lib/geo"
@@ -16,7 +16,8 @@ local Matching = {}
 -- whom is_nobody_nearer_busy reads.
 Matching.MAX_VISITS, Matching.MAX_SEARCHES, Matching.MAX_PEOPLE = 1024, 8, 64
 
--- Returns the job and the rule of its windows. If no window may assign the job now, the second value is the reason (text).
+-- Returns the job and the rule of its windows. If no window may assign the job now, the second value is the reason
+-- (text).
 function Matching.load(zone, key)
   local job = Job.load(key)
   if not job or job.mode ~= 'allocate' or not Job.is_searching(job) then return job, 'not_searching' end
@@ -38,7 +39,7 @@ function Matching.new_wave(zone, job, rule, reach_m, schedule)
 end
 
 -- Finds the nearest technicians who fit, in wave.fit. If the customer's preferred technician fits, they are the only
--- one, wherever in the zone they are.
+-- candidate, at any distance in the zone.
 function Matching.search(zone, job, offers, supply, wave)
   if Wave.take_preferred(zone, job, offers, wave) then
     wave.fit = {wave.preferred}
@@ -52,8 +53,8 @@ function Matching.search(zone, job, offers, supply, wave)
   until done and not wave.dense or wave.visited >= Matching.MAX_VISITS or searches >= Matching.MAX_SEARCHES
 end
 
--- Returns whether nobody nearer than `far_m` could become free for the job: nobody who provides its service is online
--- and at capacity there. Then waiting would bring nobody nearer, and the job's reach is ignored.
+-- Returns whether no technician nearer than `far_m` could become free for the job: there is no online technician at
+-- capacity who provides its service. Then waiting would find nobody nearer, and the job's reach is ignored.
 function Matching.is_nobody_nearer_busy(zone, job, offers, far_m)
   local people = redis.call('GEOSEARCH', zone.tag .. 'people', 'FROMLONLAT', job.lon, job.lat, 'BYRADIUS', far_m, 'm',
     'COUNT', Matching.MAX_PEOPLE, 'ANY')
@@ -70,8 +71,8 @@ end
 -- Returns the largest distance (m) of a search for the job.
 function Matching.farthest_m(rule) return rule.radius_m > 0 and rule.radius_m or Geo.WHOLE_EARTH_M end
 
--- For a job for which nobody fits within its reach. Returns the wave of the nearest technician beyond the reach, if
--- waiting would bring nobody nearer; nil otherwise.
+-- Call this for a job for which nobody fits within its reach. Returns the wave of the nearest technician beyond the
+-- reach, if waiting would find nobody nearer; otherwise nil.
 function Matching.search_beyond(zone, job, offers, supply, rule, schedule)
   local wave = Matching.new_wave(zone, job, rule, Matching.farthest_m(rule), schedule)
   wave.size = 1
@@ -80,8 +81,8 @@ function Matching.search_beyond(zone, job, offers, supply, rule, schedule)
   return fit and Matching.is_nobody_nearer_busy(zone, job, offers, fit.far) and wave or nil
 end
 
--- Returns one candidate for the caller: id, distance (m), and the parts of the score (lib/ranking), or the first part
--- alone if the others count nothing (formatting them took a quarter of a view).
+-- Returns one candidate for the caller: id, distance (m), and the parts of the score (lib/ranking). If the other parts
+-- have no weight, only the first part is returned, because formatting them took a quarter of the time of a view.
 function Matching.candidate_text(zone, wave, fit)
   if wave.by_distance then
     return fit.id .. ' ' .. math.floor(fit.far + fit.uncertainty_m + 0.5) .. ' ' .. math.floor(fit.score * 1000 + 0.5) / 1000

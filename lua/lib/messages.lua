@@ -42,8 +42,8 @@ function Messages.trim_sent(room_key, sent, n, archived)
   redis.call('HSET', room_key, 'dropped', dropped)
 end
 
--- Removes old messages and old entries of `sent` after message `n`. Each has at most `n` entries, so a room with at most
--- KEPT messages is not examined.
+-- Removes old messages and old entries of `sent` after message `n`. Each has at most `n` entries, so that a room with
+-- at most KEPT messages needs no check.
 function Messages.trim(meta, room_key, messages, sent, n)
   if n <= Messages.KEPT then return end
   local archived = tonumber(redis.call('HGET', meta, 'archived')) or 0

@@ -1,11 +1,12 @@
--- The event `job.late` with the step `promise`: a technician has not come, or will probably not come, at the promised time.
+-- The event `job.late` with the step `promise`: a technician has not come, or will probably not come, at the promised
+-- time.
 --- @include "lib/audience"
 --- @include "lib/iso"
 --- @include "lib/job"
 --- @include "lib/promise"
 local MissedPromise = {}
 
--- Returns the event, and ends the watch, so that the event is emitted once.
+-- Returns the event, and ends the watch, so that the event is emitted only once.
 function MissedPromise.event(zone, job, audience)
   Promise.stop(zone, job)
   return {type = 'job.late', to = Audience.channels(audience, job), bp = job.bp, data = '{"job":{"id":"' .. job.id ..

@@ -19,9 +19,9 @@ end
 -- From now on nobody may propose another price.
 function Money.lock_price(job) JobFields.set(job.key, 'price_locked', '1') end
 
--- Returns a payment request (a charge, a refund, a hold or a release), and its id. `hold` is the authorized payment that
--- a charge or release is about: its `reference` as JSON, which the payment service chose, the held `amount`, and its `currency`
--- if that may be another than the job's.
+-- Returns a payment request (a charge, a refund, a hold or a release), and its id. `hold` is the authorized payment
+-- that is charged or released: its `reference` as JSON, which the payment service chose, the held `amount`, and its
+-- `currency` if that may differ from the job's.
 function Money.payment_request(job, kind, amount, hold)
   local id = 'pay_' .. string.match(job.id, '[^_]*$') .. '_' .. job.version .. (kind ~= 'charge' and '_' .. kind or '')
   return '{"id":"' .. id .. '","kind":"' .. kind .. '","status":"requested","amount":' .. Money.text(amount) ..

@@ -1,4 +1,4 @@
--- The technician whom a booking names, and who is asked at once.
+-- The technician whom a booking names. They are asked immediately.
 --- @include "lib/tech"
 local NamedTechnician = {}
 
@@ -8,7 +8,7 @@ function NamedTechnician.mismatch(zone, tech, service, customer)
   return redis.call('SISMEMBER', zone.tag .. 'user:' .. customer .. ':blocks', tech.id) == 1 and 'blocked' or nil
 end
 
--- Returns why the technician would not be asked, as the record of a wave has it, or nil.
+-- Returns why the technician would not be asked, as a reason of the record of a wave; nil if they would.
 function NamedTechnician.exclusion(zone, tech, service, customer)
   local why = Tech.refusal(tech)
   return why and string.lower(why) or NamedTechnician.mismatch(zone, tech, service, customer)

@@ -9,8 +9,8 @@
 --- @include "lib/money"
 local Payment = {}
 
--- The statuses of a charge that may follow each status. A service's reports may overtake each other: the release of a
--- hold may be reported before its authorization, which then comes too late.
+-- The statuses of a charge that may follow each status. A service's reports may arrive in another order: if the release
+-- of a hold is reported before its authorization, the authorization is refused as too late.
 Payment.FOLLOWS = {[''] = ' requested authorized captured failed released ',
   requested = ' authorized captured failed released ', failed = ' authorized captured released ',
   authorized = ' captured released ', released = ' captured '}
@@ -58,8 +58,8 @@ function Payment.refusal(job, known, charge, notice)
   return 'ILLEGAL_TRANSITION'
 end
 
--- Returns the fixed members as clients see them: a charge that is only authorized, or was released, is a hold
--- (engine/domain/payments.py shows it so too).
+-- Returns the fixed members as clients see them. A charge that is only authorized, or was released, is shown as a hold,
+-- as in engine/domain/payments.py.
 function Payment.shown_members(payment, status)
   local is_hold = status == 'authorized' or status == 'released'
   return is_hold and string.gsub(payment.members, '^"kind":"charge"', '"kind":"hold"', 1) or payment.members

@@ -1,5 +1,4 @@
--- The search for a technician of a job that is not booked. It selects by the functions of a real search and writes
--- nothing.
+-- A search for a technician for a job that is not booked. It uses the functions of a real search and writes nothing.
 --- @include "lib/allocation"
 --- @include "lib/candidates"
 --- @include "lib/geo"
@@ -12,7 +11,8 @@
 --- @include "lib/wave_choice"
 local Preview = {}
 
--- Returns the wave and whom it asks, in order. `wave.undecided` is whether the search needs another turn first.
+-- Returns the wave and the technicians whom it asks, in order. `wave.undecided` is true if the search needs another
+-- turn before it can decide.
 function Preview.ask_named(zone, job, wave, named)
   local tech = Tech.load(zone.tag .. 'tech:' .. named)
   local why = NamedTechnician.exclusion(zone, tech, job.service, job.customer)
@@ -28,8 +28,8 @@ function Preview.ask_best(zone, job, offers, supply, wave)
   return {best}
 end
 
--- Returns the wave with the candidates that the first matching window would have for the job. Which of them costs least
--- is decided outside (engine/rules/matching.py), so nobody is asked here.
+-- Returns the wave with the candidates that the first matching window would have for the job. The caller decides which
+-- of them costs least (engine/rules/matching.py), so that nobody is asked here.
 function Preview.see_window(zone, job, offers, supply, rule, schedule)
   local wave = Matching.new_wave(zone, job, rule, rule.reach_m, schedule)
   Matching.search(zone, job, offers, supply, wave)
@@ -48,8 +48,9 @@ function Preview.ask_wave(zone, job, offers, supply, wave, whole_zone)
   return best
 end
 
--- Judges people nearby whom the search has not read, because they could not take such a job or because enough were
--- found before: the answer then has their reasons too. With the candidates there are at most Limits.MAX_VISITS.
+-- Examines people nearby whom the search has not read, because they could not take such a job or because enough were
+-- found before, so that the reply has their reasons too. Together with the candidates, at most Limits.MAX_VISITS are
+-- examined.
 function Preview.judge_others(zone, job, offers, people, wave)
   local count, fits = Limits.MAX_VISITS - wave.visited, #wave.fit
   if count <= 0 then return end
@@ -59,8 +60,8 @@ function Preview.judge_others(zone, job, offers, people, wave)
   for i = fits + 1, #wave.fit do Candidates.exclude(wave, 'rank', wave.fit[i].id) end
 end
 
--- Returns the record of the wave as JSON, with the scores of those who are asked or, if the engine chooses, of the
--- best.
+-- Returns the record of the wave as JSON, with the scores of the technicians who are asked or, if the engine chooses,
+-- of the best ones.
 function Preview.document(zone, job, wave, best)
   local ids, scores = {}, ''
   for i, fit in ipairs(best) do ids[i] = fit.id end

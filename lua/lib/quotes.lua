@@ -1,6 +1,6 @@
--- Quotes: a price that is promised to a customer for a while, and used up by one booking or one edit. The record is a
--- hash: `quote` (its members as JSON, without the outer braces), `customer`, `expires` (ms), and `used`, the job that
--- used it up or ''.
+-- Quotes. A quote is a price that is promised to a customer for a limited time. One booking or one edit uses it up. The
+-- record is a hash: `quote` (its members as JSON, without the outer braces), `customer`, `expires` (ms), and `used`,
+-- the job that used it up or ''.
 --- @include "lib/iso"
 local Quotes = {}
 
@@ -22,9 +22,10 @@ function Quotes.create(zone, id, customer, members, valid_ms, job_id, request)
     actor = request.actor, cause = request.cause, trace = request.trace}
 end
 
--- Returns the reply for a quote that cannot be used now; nil if it can, or if there is no quote (''). The last value
--- says that the word is about the quote. The refusals are not stored: they stay true, so that a repeat gets the same.
--- The caller has found the quote in Redis or in SQL, so one that is not here ended more than KEPT_MS ago.
+-- Returns the refusal of a quote that cannot be used now; nil if it can be used, or if there is no quote (''). The last
+-- value says that the reply word concerns the quote. The refusals are not stored, because they stay true, so that a
+-- repeat gets the same one. The caller has found the quote in Redis or in SQL. Therefore a quote that is missing here
+-- ended more than KEPT_MS ago.
 function Quotes.refusal(zone, id)
   if id == '' then return nil end
   local row = redis.call('HMGET', Quotes.key(zone, id), 'expires', 'used')

@@ -1,6 +1,6 @@
--- Chooses a technician in the step that creates a job, and gives the job to them. A reservation is a text of four lines:
--- the rule of lib/schedule, the weights of the score (lib/ranking), the candidates (ids), and the plan of the engine's
--- step that assigns them. engine/domain/slots.py packs it; '' = the booking reserves nobody.
+-- Chooses a technician in the step that creates a job, and gives the job to them. A reservation is a text of four
+-- lines: the rule of lib/schedule, the weights of the score (lib/ranking), the candidates (ids), and the plan of the
+-- engine's step that assigns them. engine/domain/slots.py packs it; '' = the booking reserves nobody.
 --- @include "lib/apply_step"
 --- @include "lib/geo"
 --- @include "lib/job"
@@ -15,16 +15,16 @@ local Reservation = {}
 -- The most visits of one technician that a list may have.
 Reservation.MAX_LISTED = 1000
 
--- Returns why this technician could not get a job of this service and customer, whatever their schedule is; or nil. For a
--- job that begins now, they must also be below their capacity.
+-- Returns why this technician could not get a job of this service and customer even with an empty schedule; nil if they
+-- could. For a job that begins now, they must also be below their capacity.
 function Reservation.exclusion(zone, tech, service, customer, begins)
   return NamedTechnician.exclusion(zone, tech, service, customer)
     or begins <= zone.now and tech.load >= tech.capacity and 'at_capacity' or nil
 end
 
--- Returns the best candidate who can take the job at its time: the preferred one, or else the one with the lowest score.
--- Sets `job.next_visit` to the visit that Holder.assign adds to the schedule. If nobody can take the job, returns nil and
--- the start and the end of the wanted time (ms).
+-- Returns the best candidate who can take the job at its time: the preferred one if they can, otherwise the one with
+-- the lowest score. Sets `job.next_visit` to the visit that Holder.assign adds to the schedule. If nobody can take the
+-- job, returns nil and the start and the end of the wanted time (ms).
 function Reservation.choose(zone, job, reservation, preferred)
   local schedule, weights, candidates = string.match(reservation, '^(.-)\n(.-)\n(.-)\n')
   if not schedule then return nil end
@@ -45,8 +45,8 @@ function Reservation.choose(zone, job, reservation, preferred)
   return best.tech
 end
 
--- Returns the visits of a schedule with which a job between two times (ms) would be compared, as texts; nil if there are
--- more than MAX_LISTED.
+-- Returns the visits of a schedule with which a job between two times (ms) would be compared, as texts; nil if there
+-- are more than MAX_LISTED.
 function Reservation.visits_between(tech_key, from, to)
   local found = redis.call('ZRANGEBYSCORE', tech_key .. ':plan', from - Schedule.SPAN_MS, to + Schedule.SPAN_MS,
     'WITHSCORES', 'LIMIT', 0, Reservation.MAX_LISTED + 1)
@@ -59,8 +59,8 @@ function Reservation.visits_between(tech_key, from, to)
   return visits
 end
 
--- Gives the new job to the technician (nil: to nobody), by the engine's step of the blueprint. Returns the job after the
--- step and the events of the step.
+-- Gives the new job to the technician (nil: to nobody), by the engine's step of the blueprint. Returns the job after
+-- the step and the events of the step.
 function Reservation.assign(zone, created, offers, reservation, tech)
   if not tech then return created, {} end
   local job, plan_json = Job.load(created.key), string.match(reservation, '^.-\n.-\n.-\n(.*)$')

@@ -1,15 +1,16 @@
--- A technician's schedule: when and where they work on the jobs that they hold. `{z}:tech:<id>:plan` is a zset of visits:
--- score = start (ms), member = `end job lat lon`. A job with `scheduled_for` is in it from that time until its duration
--- later; any other job from the step that gave it to them until travel and duration later. Jobs of blueprints that are
--- not exclusive are not in it.
+-- A technician's schedule: the times and places of their work on the jobs that they hold. `{z}:tech:<id>:plan` is a
+-- zset of visits: score = start (ms), member = `end job lat lon`. A job with `scheduled_for` is in it from that time
+-- until its duration later; any other job from the step that gave it to them until travel and duration later. Jobs of
+-- blueprints that are not exclusive are not in it.
 --   `visit` in the job's record is `start end lat lon`. It stays when the holder is freed, for a resumption.
 --- @include "lib/geo"
 --- @include "lib/job_fields"
 --- @include "lib/travel_rule"
 local Schedule = {}
 
--- Visits that begin at most SPAN_MS before a new visit or after it are compared with it: 24 h, the longest duration, and
--- half a day for travel and buffer. More than MAX_VISITS of them are a conflict. DURATION_MIN: for jobs of older releases.
+-- Visits that begin at most SPAN_MS before a new visit or after it are compared with it: 24 h, the longest duration,
+-- and half a day for travel and buffer. More than MAX_VISITS of them are a conflict. DURATION_MIN: for jobs of older
+-- releases.
 Schedule.SPAN_MS, Schedule.MAX_VISITS, Schedule.DURATION_MIN = 129600000, 64, 60
 
 -- Reads the time and the place of the job, and the customer's phone, unless Candidates.load_search_fields has.
@@ -23,7 +24,8 @@ function Schedule.duration_ms(job)
   return (last and tonumber(string.match(job.pub, '^%d+', last + 1)) or Schedule.DURATION_MIN) * 60000
 end
 
--- Returns the visit of the job for a technician `distance_m` from its place (nil: unknown). One that begins late ends late.
+-- Returns the visit of the job for a technician `distance_m` from its place (nil: unknown). If the visit begins late,
+-- it also ends later.
 function Schedule.visit_of(zone, job, rule, distance_m)
   local scheduled, begins = tonumber(job.scheduled) or 0, zone.now
   if scheduled > 0 then begins = math.max(begins, scheduled)
@@ -34,9 +36,9 @@ function Schedule.visit_of(zone, job, rule, distance_m)
 end
 
 -- Returns the visit in a technician's schedule with which this one is in conflict: its start, its end and its job; nil
--- if there is none. A visit in the schedule that is overdue counts as if it ended now. A job without a time is compared
--- only with booked ones that begin later: other work runs beside it, up to the technician's capacity. The jobs in
--- `leaving` (ids), which the technician gives up in the same step, do not count.
+-- if there is none. An overdue visit in the schedule counts as if it ended now. A job without a time is compared only
+-- with booked visits that begin later, because other jobs without a time can run at the same time, up to the
+-- technician's capacity. The jobs in `leaving` (ids), which the technician gives up in the same step, do not count.
 function Schedule.conflict(zone, job, tech_key, rule, visit, leaving)
   if visit.is_booked and not rule.exclusive then return nil end
   local found = redis.call('ZRANGEBYSCORE', tech_key .. ':plan',

@@ -63,7 +63,7 @@ function Search.by_rank(zone, job, offers, supply, wave)
   if not wave.up then
     local index = zone.tag .. (job.mode == 'allocate' and 'open:' or 'demand:') .. job.service
     local here = job.score or redis.call('ZSCORE', index, job.id)
-    -- A job that the engine allocates alone is in no index: the search starts at some technician nearby.
+    -- A job that the engine allocates without a window is in no index: the search starts at some technician nearby.
     local near = here and {} or
       redis.call('GEOSEARCH', supply, 'FROMLONLAT', job.lon, job.lat, 'BYRADIUS', wave.reach, 'm', 'COUNT', 1, 'ANY')
     if here then wave.up = redis.call('ZCOUNT', supply, '-inf', string.format('(%.0f', here))

@@ -1,13 +1,13 @@
--- The signature of a job's customer. A command of the blueprint that signs (`plan.signs`) is taken only with it. The
--- caller has compared the digest that was signed with the record of version `seen` of the job (engine/rules/job_record.py)
--- and encoded `members`: what the event has of the receipt, as JSON members.
+-- The signature of a job's customer. A command that signs (`plan.signs`) is accepted only with a signature. The caller
+-- has compared the signed digest with the record of version `seen` of the job (engine/rules/job_record.py). The caller
+-- has also encoded `members`, the members of the receipt in the event, as JSON.
 --- @include "lib/job_fields"
 --- @include "lib/money"
 local Signature = {}
 
--- Returns a reply if the caller must read the job again: it has changed since version `seen`, or it changed in this very
--- millisecond. Each time in the record must be before the time of the signature, so that the record of the signed job
--- is the one that was signed.
+-- Returns a reply if the caller must read the job again, because the job has changed since version `seen`, or changed
+-- in this same millisecond. Each time in the record must be before the time of the signature, so that the record of the
+-- signed job is the one that was signed.
 function Signature.conflict(zone, job, signature)
   if not signature then return nil end
   if job.signed == '' and (signature.seen ~= job.version or zone.now <= job.updated) then
@@ -16,8 +16,8 @@ function Signature.conflict(zone, job, signature)
   return nil
 end
 
--- Fixes the price, if the command locks it or signs, and returns the members of the event for a signature. There is one
--- signature, and so one receipt, for each job: the receipt is named after the job.
+-- Locks the price, if the command locks it or signs, and returns the members of the event for a signature. A job has
+-- one signature and therefore one receipt, whose id is derived from the job's.
 function Signature.apply(job, plan, signature, now)
   if signature or plan.locks_price then Money.lock_price(job) end
   if not signature then return '' end

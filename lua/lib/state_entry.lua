@@ -1,10 +1,9 @@
 -- What happens when a job enters a state, as the blueprint declares (engine/blueprint/compiler.py packs this text):
 -- `status phase mode lifetime_ms timers`, then ` free` if the holder may take another job, ` asked` if they have not
 -- accepted yet, ` waits` if the lifetime counts from the job's time on, ` tracks/<ms>` if the holder's position is
--- shared from so long before that time on, ` travels/<arrival>` if they are on the way (lib/arrival), ` matches/<rule>` if
--- the job waits for matching windows (lib/window), and ` > ` with the next state entry if the job enters another state at
--- once.
--- '' = the state does not change.
+-- shared from this many ms before that time on, ` travels/<arrival>` if they are on the way (lib/arrival), `
+-- matches/<rule>` if the job waits for matching windows (lib/window), and ` > ` with the next state entry if the job
+-- enters another state at once. '' = the state does not change.
 --- @include "lib/memo"
 local StateEntry = {}
 

@@ -38,8 +38,8 @@ function Step.closed_word(job, over)
   return how and (how == 'e' and 'EXPIRED' or 'CANCELLED') or nil
 end
 
--- Returns why the step cannot be taken: the refusal's word, and for FILES_MISSING which; or nil. Only the script of the
--- route that signs gives a `signature`: a command that signs is refused to every other caller.
+-- Returns why the step is refused: the reply word and, for FILES_MISSING, the missing files; nil if it is allowed. Only
+-- the script of the route that signs passes a `signature`: a command that signs is refused to every other caller.
 function Step.refusal(zone, job, plan, actor, if_version, signature)
   if job.frozen ~= '' and plan.effect ~= 'thaw' then return 'FROZEN' end
   if not Step.allows_state(job, plan, actor) then

@@ -38,7 +38,7 @@ do
     if third then list[count + 3] = third end
   end
 
-  -- Schedules a search for open jobs, for a technician who can take jobs of these services now, and notes their place.
+  -- Schedules a search for open jobs, for a technician who can take jobs of these services now, and stores their place.
   local function look(zone, tech, services, fields)
     redis.call('ZADD', zone.tag .. 'due', zone.now, 'match:' .. tech.id)
     Window.wake(zone, services)
@@ -46,8 +46,8 @@ do
   end
 
   -- Updates the index from the record, and writes further fields of the record with it (names and values in turn). With
-  -- `looks`, a technician in the index gets a search for open jobs: they came online, came nearer or became free. `match`
-  -- in the record is where they were then. Returns whether the technician is in the index now.
+  -- `looks`, a technician in the index gets a search for open jobs: they came online, came nearer or became free.
+  -- `match` in the record is where they were then. Returns whether the technician is in the index now.
   function Supply.sync(zone, tech, looks, ...)
     local fields, fits = {...}, tech.online == '1' and not Tech.refusal(tech) and tech.load < tech.capacity
       and tech.lat ~= '' and tech.services ~= ''

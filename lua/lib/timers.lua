@@ -1,11 +1,11 @@
--- The timers of a job's state. Each is a scheduled task, `timer:<job>:<entered>:<name>`. `timers` in the job's record has
--- those of the state that the job entered last with timers and that have not run: `entered name/ms …`, with the time of
--- each. So a job that is rebuilt does not run a timer twice. `since` is when that state began.
+-- The timers of a job's state. Each is a scheduled task, `timer:<job>:<entered>:<name>`. `timers` in the job's record
+-- has those of the state that the job entered last with timers and that have not run: `entered name/ms …`, with the
+-- time of each. Therefore a timer does not run twice after a rebuild of the job. `since` is when that state began.
 --- @include "lib/job_fields"
 local Timers = {}
 
--- Starts the timers of a state entry, `name/ms` joined by commas: each runs so many ms after now, or after `timers_from`
--- if that is later: who gets a job with its booking need not answer before its release.
+-- Starts the timers of a state entry, `name/ms` joined by commas. Each ends the given number of ms after now, or after
+-- `timers_from` if that is later: a technician who gets a job at its booking need not answer before its release.
 function Timers.start(zone, job, timers)
   local text = job.entered
   for name, ms in string.gmatch(timers, '(%w+)/(%d+)') do

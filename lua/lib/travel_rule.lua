@@ -1,6 +1,6 @@
 -- The time that must lie between two visits of a technician's schedule (lib/schedule): travel and buffer.
---   A rule is a text: `buffer_ms exclusive exponent high`, then the seconds per km of each hour (UTC) from 0. The travel
--- time is that of engine/rules/travel.py, times `high` (P80). engine/domain/schedules.py packs it.
+--   A rule is a text: `buffer_ms exclusive exponent high`, then the seconds per km of each hour (UTC) from 0. The
+-- travel time is that of engine/rules/travel.py, times `high` (P80). engine/domain/schedules.py packs it.
 --- @include "lib/geo"
 --- @include "lib/memo"
 local TravelRule = {}
@@ -16,14 +16,16 @@ TravelRule.parse = Memo.of(function(text)
   return rule
 end)
 
--- Returns the travel time (ms) over a distance (m) that four of five journeys do not exceed, if they begin at `at` (ms).
+-- Returns the travel time (ms) over a distance (m) that four of five journeys do not exceed, if they begin at `at`
+-- (ms).
 function TravelRule.travel_ms(rule, at, distance_m)
   local pace = rule.seconds_per_km[math.floor(at / TravelRule.HOUR_MS) % #rule.seconds_per_km + 1]
   return math.ceil(pace * (distance_m / 1000) ^ rule.exponent * rule.high * 1000)
 end
 
--- Returns whether the journey takes longer than `free_ms`. An upper bound of the distance, the sum of the differences in
--- degrees, is tried first: it takes a tenth of the time to compute, and often there is time even for that distance.
+-- Returns whether the journey takes longer than `free_ms`. An upper bound of the distance, the sum of the differences
+-- in degrees, is tried first: it needs a tenth of the computing time, and often there is enough time even for that
+-- distance.
 function TravelRule.takes_longer(rule, at, lat, lon, visit, free_ms)
   local longest_m = TravelRule.DEGREE_M * (math.abs(lat - visit.lat) + math.abs(lon - visit.lon))
   return free_ms < TravelRule.travel_ms(rule, at, longest_m)

@@ -1,11 +1,11 @@
--- The choice of whom one turn of a wave asks. A wave and a preview share it.
+-- Chooses the technicians whom one turn of a wave asks. Waves and previews use it.
 --- @include "lib/ranking"
 --- @include "lib/search"
 --- @include "lib/wave"
 local WaveChoice = {}
 
--- Returns the technicians to ask, in order; the preferred one of them, who comes first; and whether the search has not
--- decided yet. Sets `wave.more`: whether the wave continues in another turn.
+-- Returns the technicians to ask, in order; the preferred one among them, who comes first; and whether the search is
+-- still undecided. Sets `wave.more`: whether the wave continues in another turn.
 function WaveChoice.choose(zone, job, offers, supply, wave, whole_zone)
   local first = job.walk == ''
   Wave.resume(zone, job, wave)

@@ -6,8 +6,9 @@
 --- @include "lib/memo"
 local Window = {}
 
--- After how many windows without a technician a job is reported to ops, and how much farther away (m) than its reach a
--- technician may be when they get the job: they may have moved since the window read their position.
+-- The number of windows without a technician after which a job is reported to ops. The distance (m) by which a
+-- technician may be beyond the reach when they get the job, because they may have moved since the window read their
+-- position.
 Window.REPORTED_AFTER, Window.MOVED_M = 2, 250
 
 Window.parse = Memo.of(function(text)
@@ -17,14 +18,15 @@ Window.parse = Memo.of(function(text)
     k = tonumber(k), radius_m = tonumber(radius_m), weights = string.gsub(weights, ',', ' ')}
 end)
 
--- Returns the rule of the job's windows; nil if its blueprint has none: then the engine chooses for each job alone.
+-- Returns the rule of the job's windows; nil if its blueprint has none: then the engine chooses for each job
+-- separately.
 function Window.rule(job)
   local text = redis.call('HGET', job.key, 'window')
   return text and Window.parse(text) or nil
 end
 
 -- Returns the largest distance (m) at which a technician may get the job now. It grows with the time that the job has
--- waited, so that no job waits for ever, at most to the blueprint's `radius_m`. `job.release` is when the search began
+-- waited, up to the blueprint's `radius_m`, so that no job waits without end. `job.release` is when the search began
 -- (ms).
 function Window.reach_m(zone, job, rule)
   local reach = rule.reach_m + rule.grow_m_s * math.max(0, zone.now - job.release) / 1000
@@ -44,7 +46,8 @@ end
 
 function Window.remove(zone, job) redis.call('ZREM', zone.tag .. 'open:' .. job.service, job.id) end
 
--- For a technician who became free, came online or moved: makes a window of each of their services due if jobs wait.
+-- Call this for a technician who became free, came online or moved. Makes a window of each of their services due if
+-- jobs wait.
 function Window.wake(zone, services)
   for service in string.gmatch(services, '[^ :]+') do
     local first = redis.call('ZRANGE', zone.tag .. 'open:' .. service, 0, 0)[1]

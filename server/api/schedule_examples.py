@@ -1,6 +1,4 @@
-"""Examples of when technicians work: availability, schedules and working hours. They are a part of the tables in
-server/api/examples.py.
-"""
+"""Examples of availability, schedules and working hours. They are a part of the tables in server/api/examples.py."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ from server.http.responses import Header
 
 
 class VaultFile:
-    """The response with the file of a receipt."""
+    """The response that sends the ZIP of a receipt."""
 
     def __init__(self, engine: Engine, receipt: Receipt) -> None:
         self._engine = engine
         self._receipt = receipt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header], /) -> None:
-        """Send the file. For HEAD only the headers."""
+        """Send the file; for HEAD only the headers."""
         row, evidence = self._receipt.row, self._receipt.evidence
         disposition = f'attachment; filename="{evidence.id}.zip"'.encode()
         headers = [

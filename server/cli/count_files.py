@@ -70,7 +70,7 @@ class CountFileError(ValueError):
 
 
 class CountColumns(NamedTuple):
-    """The names of columns that the caller gave; None: they are found by their usual names."""
+    """The names of columns that the caller gave. None: the column is found by its usual names."""
 
     time: str | None = None
     area: str | None = None
@@ -91,7 +91,7 @@ _Counts = dict[int, Counter[str]]
 def read_counts(
     path: Path, columns: CountColumns, *, timezone: str = "UTC", resolution: int = CELL_RESOLUTION
 ) -> CountFile:
-    """Return the counts of a CSV file. Times without an offset are of ``timezone``, ``resolution`` is that of the
+    """Return the counts of a CSV file. Times without an offset are in ``timezone``; ``resolution`` is that of the H3
     cells. Raises CountFileError.
     """
     rows = _read_rows(path)

@@ -1,4 +1,6 @@
-"""``callout demand``: measure the forecast on a recorded city, and find its centres."""
+"""``callout demand``: measure the forecast on the recorded requests of a city, and find the city's centres of
+demand.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +61,10 @@ def _read_file(file: Path, **given: Any) -> CountFile:
 @click.option("--test-days", type=click.IntRange(1), help="How many of the last days are scored (default: 84 or less).")
 @options.as_json
 def backtest(file: Path, *, model: str | None, as_json: bool, test_days: int | None, **given: Any) -> None:
-    """Forecast each hour of a file's last weeks from the hours before it, and print how far off the forecasts were.
+    """Forecast each hour of a file's last weeks from the hours before it, and print the errors of the forecasts.
 
     FILE is a CSV file with a column of counts for each area; or with columns of times, areas and counts; or with one
-    row for each request and its lat and lon. No forecast uses anything that came later.
+    row for each request and its lat and lon. No forecast uses later requests.
     """
     from engine.rules.forecast import ForecasterFailed
 
@@ -122,9 +124,9 @@ def _create_lightgbm(slots: HourSlots) -> Forecaster:
 def clusters(file: Path, *, least: int, as_json: bool, **given: Any) -> None:
     """Find the centres of demand in a file of requests, and how stable they are.
 
-    FILE is a CSV file with one row for each request and its lat and lon, or with H3 cells as areas. Neighbouring cells
-    are joined to clusters by a watershed. The clusters of the even hours are compared with those of the odd hours: 1 is
-    the same, 0 is chance (adjusted Rand index, over all requests).
+    FILE is a CSV file with one row for each request and its lat and lon, or with H3 cells as areas. A watershed joins
+    neighbouring cells to clusters. The clusters of the even hours are compared with those of the odd hours by the
+    adjusted Rand index over all requests: 1 means the same clusters, 0 means agreement by chance only.
     """
     from engine.rules.pulse import cell_ring
     from engine.rules.watershed import adjusted_rand, find_clusters

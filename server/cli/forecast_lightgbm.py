@@ -1,8 +1,8 @@
 """A forecaster with LightGBM: a candidate of the backtest, for comparison. It needs the extra ``forecast``, and only
 ``callout demand backtest --model lightgbm`` imports it.
 
-For each horizon one Poisson model is trained for all areas. All features of an hour are known that many hours before
-it. Models are trained again every four weeks, from the last half year.
+For each horizon one Poisson model is trained for all areas. All features of an hour are known as many hours before it
+as the horizon says. Models are trained again every four weeks, from the last half year.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``callout ledger``: check the books of a database."""
+"""``callout ledger``: check the ledger of a database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.cli import options
 
 @click.group
 def ledger() -> None:
-    """Check the books of a database."""
+    """Check the ledger of a database."""
 
 
 @ledger.command
@@ -26,7 +26,7 @@ def check(*, data: str | None, database: str | None, as_json: bool) -> int:
     """Check that all accounts sum to 0 in each currency, that each entry balances, and that the archived events about
     money give the same lines.
 
-    It only reads the database: no Redis and no server is needed. The exit code is 1 if anything is wrong.
+    The command only reads the database and needs neither Redis nor a server. The exit code is 1 if anything is wrong.
     """
     settings = options.load_settings(data=data, database=database)
     if settings.database is None and not (Path(settings.data) / "callout.db").exists():

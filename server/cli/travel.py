@@ -1,4 +1,4 @@
-"""``callout travel``: work on travel times without a server. ``backtest`` measures the model on recorded journeys."""
+"""``callout travel``: measure travel times without a server. ``backtest`` measures the model on recorded journeys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.cli import options
 
 @click.group
 def travel() -> None:
-    """Measure how good learnt travel times are."""
+    """Measure how accurate learnt travel times are."""
 
 
 @travel.command

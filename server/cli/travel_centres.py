@@ -1,4 +1,4 @@
-"""The places of zones, for records that have only their names."""
+"""Read the centres of zones, for records of journeys that have only the names of zones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from server.cli.travel_files import TravelFileError, read_rows
 
 
 def read_centres(path: Path) -> dict[str, Place]:
-    """Return the places of zones: a CSV file with the columns zone, lat and lon. Raises TravelFileError."""
+    """Return the centres of zones from a CSV file with the columns zone, lat and lon. Raises TravelFileError."""
     centres = {}
     for line, row in read_rows(path):
         try:

@@ -39,7 +39,7 @@ class TravelFileError(ValueError):
 
 class RecordedRides(NamedTuple):
     """The rides of a file. ``incomplete`` rows lack a value, ``implausible`` rides are too short, long or fast.
-    ``by_road`` says that the lengths are those of the way by road, because no places are known.
+    ``by_road`` is true if the lengths are by road, because no places are known.
     """
 
     rides: list[Ride]
@@ -49,8 +49,8 @@ class RecordedRides(NamedTuple):
 
 
 def read_rides(paths: Sequence[Path], timezone: str = "UTC", centres: dict[str, Place] | None = None) -> RecordedRides:
-    """Return the rides of CSV files, each a table of rides or of points on the way. ``timezone`` is that of times
-    without an offset; ``centres`` are the places of zones of which a file has only the names. Raises TravelFileError.
+    """Return the rides of CSV files, each a table of rides or of points on the way. Times without an offset are in
+    ``timezone``; ``centres`` are those of zones, for files with only their names. Raises TravelFileError.
     """
     found = RecordedRides([], 0, 0, by_road=False)
     for path in paths:
@@ -166,7 +166,9 @@ class _FileReader:
             raise TravelFileError(self._path, self._line, str(error)) from error
 
     def _rides_of_points(self, rows: Iterable[dict[str, str]]) -> list[Ride]:
-        """Return the rides of points: those with the same name, or those in a row of an occupied cab."""
+        """Return the rides that points form: points with the same ride name, or successive points of an occupied
+        cab.
+        """
         points: dict[str, list[tuple[int, float, float, bool]]] = {}
         for cells in rows:
             if not (cells["lat"] and cells["lon"] and cells["time"]):

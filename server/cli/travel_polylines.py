@@ -1,4 +1,4 @@
-"""Read rides whose way is one list of places, as in the record of the taxis of Porto (ECML/PKDD 2015)."""
+"""Read rides whose route is one list of places, as in the record of the taxis of Porto (ECML/PKDD 2015)."""
 
 from __future__ import annotations
 

@@ -38,12 +38,12 @@ def verify(*, file: Path, keys: tuple[str, ...], as_json: bool) -> int:
     """Verify FILE, a receipt from `GET /v1/vault/{receipt}?format=zip`, without a server and without a network.
 
     Each check is printed with its result. The exit code is 0 if all are good, 1 if something was changed or is missing,
-    2 if FILE is no file of the vault, and 3 if nothing is wrong but a part cannot be checked: the audit tree does not
-    cover the receipt yet, or FILE says that the part was erased, or is older than the server keeps it. Nobody signs
-    that FILE says so.
+    2 if FILE is not a receipt, and 3 if nothing is wrong but a part cannot be checked: the audit tree does not cover
+    the receipt yet, or FILE says that the part was erased, or that the server has deleted it because of its age. This
+    statement in FILE is not signed.
 
-    Without --public-key, the keys in the file count: whoever made the file could put keys of their own there. Compare
-    them with `GET /v1/vault/keys`, or with those that a witness has stored.
+    Without --public-key, the keys in FILE are trusted: a forger could put their own keys there. Compare them with `GET
+    /v1/vault/keys`, or with those that a witness has stored.
     """
     from engine.vault import checks
     from engine.vault.package import NotAPackage, read_package

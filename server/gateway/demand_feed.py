@@ -1,4 +1,4 @@
-"""Send to consoles of staff the areas of a zone that changed, at most once a minute for each kind of area."""
+"""Send the changed areas of a zone to consoles of staff, at most once a minute for each kind of area."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ DEMAND_TYPE = "demand"
 
 
 class DemandFeed:
-    """The sender of the push ``demand`` to the sessions of one gateway that subscribed a zone, which are those of ops.
-    The push may be lost: ``GET /v1/demand`` has everything.
+    """The sender of the push ``demand`` to the sessions of one gateway that are subscribed to a zone; only ops can be.
+    A push may be lost, because ``GET /v1/demand`` has everything.
     """
 
     def __init__(self, hubs: Sequence[Hub], payloads: PayloadEncoder) -> None:
@@ -23,7 +23,7 @@ class DemandFeed:
         self._payloads = payloads
 
     def handle_demand(self, zone: Zone, demand: PublishedDemand) -> None:
-        """Send the areas that changed."""
+        """Send the changed areas."""
         data = {"zone": zone, **{name: getattr(demand, name) for name in ("by", "items", "as_of")}}
         payload = self._payloads.encode_live_push(DEMAND_TYPE, now_ms(), data)
         for hub in self._hubs:

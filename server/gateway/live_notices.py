@@ -1,4 +1,4 @@
-"""The feeds of a gateway that need nothing but its hubs, by the message that they handle."""
+"""The feeds of a gateway that need only its hubs, by the type of the message that they handle."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 The reader holds the people and jobs in and near the boxes of all views. Every ``TICK_S`` it reads the records of those
 who sent something since the last time, and of those whom an event of the log concerns. Every ``SEARCH_EVERY_S`` it
 searches the boxes for newcomers. Within ``REFRESH_EVERY_S`` it reads every record once more, because a fix of a
-technician who is offline is no sign of life, and because people who send nothing leave the map after an hour. So the
-cost depends on what happens, and not on the number of consoles. Without a view the reader reads nothing.
+technician who is offline is no sign of life, and because people who send nothing leave the map after an hour. Therefore
+the cost depends on the number of changes, and not on the number of consoles. Without a view the reader reads nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The response with a stored file: its bytes as a stream, under headers that let no browser run it."""
+"""The response with a stored file. Its headers prevent a browser from running the file as a page or a script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from server.http.responses import Header, Response
 
 SAFE_HEADERS: tuple[Header, ...] = (
     (b"content-security-policy", b"sandbox; default-src 'none'"),
-    (b"cache-control", b"private, no-cache"),  # whoever may not read it any more does not read it from a cache
+    # so that a user who has lost the right to read the file cannot read it from a cache
+    (b"cache-control", b"private, no-cache"),
     (b"content-disposition", b"inline"),
 )
 
@@ -27,7 +28,9 @@ class FileResponse:
         self._is_known = self._tag in [tag.strip().removeprefix(b"W/") for tag in known_tags.split(b",")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header], /) -> Response | None:
-        """Send the file; only the headers for HEAD, and if the client has it. Raises Unavailable before that."""
+        """Send the file. Send only the headers for HEAD, and if the client already has the file. Raises Unavailable
+        before the first byte.
+        """
         headers = [*SAFE_HEADERS, *extra, (b"etag", self._tag)]
         has_body = scope["method"] != "HEAD" and not self._is_known
         pieces = await self._open_blob() if has_body else None

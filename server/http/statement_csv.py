@@ -1,7 +1,7 @@
 """A statement as CSV (RFC 4180).
 
-A program for tables takes a text that begins with ``=``, ``+``, ``-`` or ``@`` for a formula. No column has a text that
-a user chose, and such a text would get an apostrophe before it; numbers stay numbers.
+A spreadsheet program treats a text that begins with ``=``, ``+``, ``-`` or ``@`` as a formula. No column has a text
+that a user chose. Such a text would get an apostrophe before it; numbers stay numbers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def csv_response(statement: Statement) -> Response:
 
 
 def safe_cell(value: Cell) -> Cell:
-    """Return a cell that no program for tables takes for a formula."""
+    """Return a cell that no spreadsheet program treats as a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 

@@ -117,7 +117,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY_BYTES)
 
 def body_parts(scope: Scope, receive: Receive, most: int) -> AsyncIterator[bytes]:
     """Return the body as a stream, and give its sender ``MAX_UPLOAD_S`` to send it. Raises TooLarge if
-    ``Content-Length`` is above ``most``; the stream raises ClientDisconnect. Who reads the stream counts its bytes.
+    ``Content-Length`` is above ``most``; the stream raises ClientDisconnect. The reader of the stream counts its bytes.
     """
     _check_announced(scope, most)
     return _stream_parts(scope, receive)

@@ -1,4 +1,4 @@
-"""Why the engine asks a technician or not: previews of bookings, and a technician's own question."""
+"""Why the engine asks a technician or not: previews of bookings, and the reasons for one technician."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class PreviewGroup(Shape):
 
 
 class Preview(Shape, rename={"inside": "in"}):
-    """Whom a booking would ask first if its search began now: ``in`` in order, and ``out`` by reason. ``state`` is the
-    state that searches, ``starts_at`` when the search of a scheduled job really begins. ``visited`` technicians were
-    examined, ``more`` is true if the search would continue. ``scores`` are those of ``in`` or, if the engine chooses,
-    of the best candidates. ``window`` and what follows are as in the record of a wave (Wave).
+    """The technicians whom a booking would ask first if its search began now: ``in`` in order, and those left out
+    (``out``) by reason. ``state`` is the state that searches. ``starts_at`` is when the search of a scheduled job
+    really begins. ``visited`` technicians were examined. ``more`` is true if the search would continue. ``scores`` are
+    those of ``in`` or, if the engine chooses, of the best candidates. ``window`` and the members after it are as in the
+    record of a wave (Wave).
     """
 
     blueprint: str
@@ -56,7 +57,7 @@ class WhyQuery(Body):
 
 class JobChoice(Shape):
     """What the waves of a job decided about a technician: the wave ``wave`` at the time ``at`` asked them, or left them
-    out for ``reason``. To the technician, `not_chosen` stands for every reason that is not only about them.
+    out for ``reason``. The technician sees `not_chosen` in place of every reason that also concerns other people.
     """
 
     id: str

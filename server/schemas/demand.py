@@ -54,7 +54,7 @@ class ScoresQuery(Body):
 
 class ExpectedRequests(Shape):
     """The requests that are expected in the hour that ends ``h`` hours after the last full hour: the mean, and the band
-    that holds four of five such hours.
+    that contains the counts of four of five such hours.
     """
 
     h: int
@@ -85,7 +85,9 @@ class DemandItem(Shape, kw_only=True, rename={"source": "from"}):
 
 
 class ChangedArea(Shape):
-    """An area of which one of these members changed. ``expected`` is how many requests the next hour will bring."""
+    """An area, one of whose members below has changed. ``expected`` is the number of requests expected in the next
+    hour.
+    """
 
     area: str
     score: float

@@ -1,4 +1,4 @@
-"""What technicians earned, statements of it, and payouts."""
+"""Earnings of technicians, their statements, and payouts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PayoutStatusName = Literal["requested", "paid", "failed"]
 
 
 class Balance(Shape):
-    """What a technician has in one currency, by exactly the events at or below `as_of`. `pending` is earned and not
-    available yet; `available` can be paid out; both may be negative after a refund. `paid_out` are the payouts that
-    were requested or paid.
+    """The balance of a technician in one currency. It counts exactly the events up to `as_of`. `pending` is earned and
+    not available yet, `available` can be paid out; both may be negative after a refund. `paid_out` is the sum of the
+    payouts that were requested or paid.
     """
 
     currency: str
@@ -32,8 +32,8 @@ class Balance(Shape):
 
 
 class EarningsItem(Shape, kw_only=True):
-    """A change of what a technician has. `earned` is money of a job, negative after a refund: `amount` is `gross`
-    without `fee`. `requested` is a payout, `failed` gives it back. Of the rest, only what applies is there.
+    """A change of a technician's balance by `amount`. `earned` is money of a job, negative after a refund: `amount` is
+    `gross` less `fee`. `requested` is a payout, `failed` gives its amount back. Members that do not apply are left out.
     """
 
     zone: str
@@ -58,13 +58,13 @@ class EarningsReply(Shape):
 
 
 class StatementLine(EarningsItem, kw_only=True):
-    """A change, and what the technician has after it in this currency."""
+    """A change, and the balance in its currency after it."""
 
     balance: SignedAmount
 
 
 class StatementTotal(Shape):
-    """What the technician had in one currency before and after the month, pending and available together."""
+    """The balance in one currency before and after the month. Pending money is included."""
 
     currency: str
     opening: SignedAmount
@@ -72,8 +72,8 @@ class StatementTotal(Shape):
 
 
 class Statement(Shape, kw_only=True):
-    """All changes of a month in `timezone`, that of the technician's zone, the oldest first. `final`: nothing of the
-    month can still come.
+    """All changes of a month in `timezone`, that of the technician's zone, the oldest first. `final` is true if no
+    further change of the month is possible.
     """
 
     technician: str
@@ -99,7 +99,9 @@ class StatementQuery(Body):
 
 
 class NewPayout(Body):
-    """A payout to a technician. ``reference`` is the caller's own name for it, unique for ever."""
+    """A payout to a technician. ``reference`` is the caller's own name for it, which is never used again for another
+    one.
+    """
 
     technician: Id
     amount: Annotated[int, Meta(ge=1, le=10**12, description="integer minor units")]
@@ -108,7 +110,7 @@ class NewPayout(Body):
 
 
 class SettlePayout(Body):
-    """What became of a payout."""
+    """The outcome of a payout."""
 
     status: Literal["paid", "failed"]
 

@@ -23,20 +23,20 @@ FileTarget = Annotated[
 
 
 class PhotoQuery(Body):
-    """What a photo shows: blueprints may require files of a kind."""
+    """What a photo shows (``kind``). Blueprints may require files of a kind."""
 
     kind: FileKind | None = None
 
 
 class UploadQuery(PhotoQuery, kw_only=True, rename={"target": "for"}):
-    """What a file is for."""
+    """The target of a file (``for``), and what the file shows."""
 
     target: FileTarget
 
 
 class File(Shape):
-    """A stored image without metadata. ``sha256`` and ``bytes`` are of the stored file, and ``kind`` is the uploader's
-    word.
+    """A stored image without metadata. ``sha256`` and ``bytes`` are those of the stored file. The uploader chose
+    ``kind``.
     """
 
     id: str

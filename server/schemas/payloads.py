@@ -90,11 +90,10 @@ class Card(Shape):
 
 
 class JobStep(Shape, rename={"source": "from"}):
-    """A step of the job's blueprint: the states, the command, the actor and the reason. ``occurred_at`` is the time
-    of a step that was reported later, ``dispute`` the dispute that the step opened or resolved, ``former`` the
-    technician who no longer holds the job. ``forced`` is true if ops assigned the technician by force.
-    ``offers_closing`` is true if the offers of the other technicians, who are many, are closed by events that follow
-    later.
+    """A step of the job's blueprint: the states, the command, the actor and the reason. ``occurred_at`` is the time of
+    a step that was reported later, ``dispute`` the dispute that the step opened or resolved, ``former`` the technician
+    who no longer holds the job. ``forced`` is true if ops assigned the technician by force. ``offers_closing`` is true
+    if there are many other technicians, whose offers later events close.
     """
 
     job: Job
@@ -151,7 +150,7 @@ class BidEventData(Shape):
 
 
 class QuoteEventData(Shape):
-    """A new quote, with what its price was computed from."""
+    """A new quote, with the inputs of its price."""
 
     quote: Quote
 

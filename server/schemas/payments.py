@@ -48,15 +48,16 @@ class PaymentReply(Shape):
 
 
 class WebhookReply(Shape):
-    """The answer to a webhook that was understood, or that needs no effect."""
+    """The answer to a webhook whose effect was recorded, or which has no effect."""
 
     received: bool
 
 
 class Payment(Shape):
     """A requested payment and the outcome that the payment service reports. ``reference`` is the service's own name for
-    the payment. ``of`` is, for a refund, the reference of its charge; for a requested charge or release, the reference
-    of the authorized hold that it uses, of which ``held`` is the amount. ``test``: no money moves.
+    the payment. For a refund, ``of`` is the reference of its charge; for a requested charge or release, it is the
+    reference of the authorized hold that it uses, and ``held`` is the amount of this hold. ``test`` is true if no money
+    moves.
     """
 
     id: str

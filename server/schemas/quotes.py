@@ -27,7 +27,7 @@ class NewQuote(Body):
 
 
 class PriceLine(Shape):
-    """A line of a breakdown: what it adds to the lines above it, in minor units."""
+    """A line of a breakdown. ``amount`` is what the line adds to the lines above it, in minor units."""
 
     line: Annotated[str, Meta(description="base, demand, peak, limit or rounding")]
     amount: int
@@ -35,7 +35,7 @@ class PriceLine(Shape):
 
 
 class JobQuote(Shape):
-    """The quote that a job used up. Its amount stays, also if a proposal changes the job's."""
+    """The quote that a job used up. Its amount does not change, even if a proposal changes the job's amount."""
 
     id: str
     amount: int
@@ -43,9 +43,9 @@ class JobQuote(Shape):
 
 
 class QuoteInputs(Shape):
-    """What a price was computed from. `demand_from` says where the demand multiplier comes from: `pulse`, the pulse of
-    the area; or why it is 1: `blueprint`, the blueprint has no demand multiplier; `none`, there is no recent pulse;
-    `later`, the work is wanted too late for it.
+    """The inputs of a price. `demand_from` says where the demand multiplier comes from: `pulse`, the pulse of the area;
+    or why it is 1: `blueprint`, the blueprint has no demand multiplier; `none`, there is no recent pulse; `later`, the
+    work is wanted too late for it.
     """
 
     at: datetime
@@ -91,7 +91,9 @@ class QuoteReply(Shape):
 
 
 class PutPricing(Body):
-    """The largest multiplier of a zone's quoted prices in per mille, whatever its blueprints say; null removes it."""
+    """The largest multiplier of a zone's quoted prices in per mille, even if a blueprint allows more; null removes
+    it.
+    """
 
     max: Annotated[int, Meta(ge=1000, le=10_000)] | None
 

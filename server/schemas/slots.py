@@ -24,7 +24,7 @@ class SlotsQuery(ListQuery, kw_only=True):
 
 
 class Slot(Shape, rename={"start": "from", "end": "to"}):
-    """A window for the whole work, and how many technicians could take it."""
+    """A time for the whole work, and the number of technicians who could do it."""
 
     start: datetime
     end: datetime

@@ -20,8 +20,8 @@ class KeptPromises(Shape):
 
 
 class ErrorsByTimeLeft(Shape):
-    """The errors of the predictions that were made when so much time was left until the arrival: the median in seconds,
-    and the share of predictions that were wrong by at most two minutes.
+    """The errors of the predictions that were made with the time ``left`` until the arrival: the median in seconds, and
+    the share of predictions that were wrong by at most two minutes.
     """
 
     left: Literal["under_5_min", "5_to_10_min", "over_10_min"]
@@ -31,8 +31,8 @@ class ErrorsByTimeLeft(Shape):
 
 
 class ArrivalQuality(Shape):
-    """How good the predicted arrivals of a zone were. ``sample`` journeys of the last ``days`` days are counted, up to
-    ``as_of``. The present travel times were learnt from ``learned_from`` journeys; 0: those of the cold start apply.
+    """How accurate the predicted arrivals of a zone were. ``sample`` journeys of the last ``days`` days are counted, up
+    to ``as_of``. The present travel times were learnt from ``learned_from`` journeys; 0: those of the cold start apply.
     """
 
     zone: str

@@ -38,7 +38,7 @@ class Sign(Body):
 
     @property
     def is_empty(self) -> bool:
-        """Return whether the body has nothing of a signature."""
+        """Return whether the body has no member of a signature."""
         return all(part is UNSET for part in (self.sha256, self.name, self.image, self.strokes))
 
     def find_errors(self) -> list[FieldError]:
@@ -78,9 +78,9 @@ class VaultImage(Shape):
 
 
 class Receipt(Shape, omit_defaults=True, kw_only=True):
-    """A receipt. ``record`` is the canonical JSON that was signed, ``document`` the canonical JSON that the server
-    signed, ``event`` and ``tree`` the proof that the signature is in the audit tree. ``tree`` is left out until a head
-    covers the event; ``pending`` says so.
+    """A receipt. ``record`` is the canonical JSON that the customer signed, ``document`` the canonical JSON that the
+    server signed. ``event`` and ``tree`` prove that the signature is in the audit tree. ``tree`` is left out until a
+    head covers the event; until then ``pending`` is true.
     """
 
     id: str
@@ -107,7 +107,7 @@ class ReceiptReply(Shape):
 
 
 class VerifyQuery(Body):
-    """The digest of the record. Only who has it may ask."""
+    """The digest of the record. Only callers who know it may verify the receipt."""
 
     sha256: Sha256
 
@@ -119,8 +119,8 @@ class CheckResult(Shape):
 
 
 class VerifyReply(Shape):
-    """The results of the checks. ``verified`` is true if nothing is wrong or missing; ``pending`` if that is so, but
-    the server has not signed the receipt yet, or no head covers it yet.
+    """The results of the checks. ``verified`` is true if nothing is wrong or missing. ``pending`` is true if no check
+    failed, but the server has not signed the receipt yet or no head covers it yet.
     """
 
     receipt: str

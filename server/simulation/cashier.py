@@ -15,8 +15,8 @@ SETTLE_TIMEOUT_S, POLL_S = 5.0, 0.2
 
 
 class Cashier(Person):
-    """A simulated machine with the role `service`. It counts what is paid, pays technicians out, and verifies receipts
-    as anybody can who has the digest.
+    """A simulated program with the role `service`. It counts payments, pays technicians out, and verifies receipts,
+    which everybody with the digest can do.
     """
 
     def handle(self, event: Frame) -> None:
@@ -25,8 +25,8 @@ class Cashier(Person):
             self.simulation.proofs.paid[job_in_event(event)["id"]] += event["data"]["payment"]["amount"]
 
     async def verify_receipts(self) -> None:
-        """Count the receipts that verify. One that no signed head of the audit covers yet is `pending`, and counts
-        if nothing else is wrong. Raises Refusal or Unreachable.
+        """Count the receipts that verify. A `pending` receipt, which no signed head covers yet, counts too if nothing
+        else is wrong. Raises Refusal or Unreachable.
         """
         verified = 0
         for receipt in self.simulation.proofs.receipts:
@@ -35,8 +35,8 @@ class Cashier(Person):
         self.simulation.proofs.verified = verified
 
     async def read_books(self, technicians: Iterable[Technician]) -> None:
-        """Compare what was paid for jobs of this run with what their technicians earned and the fees. Raises Refusal or
-        Unreachable.
+        """Compare the sum that was paid for jobs of this run with the earnings of their technicians plus the fees.
+        Raises Refusal or Unreachable.
         """
         proofs, gross = self.simulation.proofs, 0
         proofs.earned = proofs.fees = 0
@@ -53,7 +53,7 @@ class Cashier(Person):
         proofs.unearned = proofs.paid.total() - gross
 
     async def pay_out(self, technicians: Iterable[Technician]) -> None:
-        """Pay to each technician what they have available. Raises Refusal or Unreachable."""
+        """Pay out the available money of each technician. Raises Refusal or Unreachable."""
         proofs, requested = self.simulation.proofs, []
         for technician in technicians:
             earnings = await technician.account.request("GET", f"/v1/technicians/{technician.id}/earnings")

@@ -192,7 +192,9 @@ async def admin_token(data: Path, *, cwd: Path, env: Mapping[str, str]) -> str:
 
 
 async def count_ledger_problems(data: Path, *, cwd: Path, env: Mapping[str, str]) -> int | None:
-    """Return how many problems ``callout ledger check`` finds in the books of ``data``; None if it cannot read them."""
+    """Return how many problems ``callout ledger check`` finds in the ledger of ``data``; None if the command cannot
+    read it.
+    """
     _, output, _ = await run_command("ledger", "check", "--json", "--data", str(data), cwd=cwd, env=env)
     with suppress(msgspec.DecodeError, KeyError):
         return len(msgspec.json.decode(output, type=dict[str, Any])["problems"])

@@ -33,7 +33,7 @@ class Customer(Person):
     async def book(
         self, lat: float, lon: float, address: str, *, technician: str = "", is_managed: bool = False, at: str = ""
     ) -> str:
-        """Book a job and return its id. ``technician`` is the only one who is asked; "" = all who are suitable. With
+        """Book a job and return its id. Only ``technician`` is asked; "" = all suitable technicians. With
         ``is_managed`` the engine chooses the technician, and the price is quoted before. ``at`` is the time (RFC 3339)
         of the work; "" = now.
 
@@ -94,7 +94,7 @@ class Customer(Person):
             self.simulation.proofs.receipts.append(SignedReceipt(signed["receipt"]["id"], shown["sha256"]))
 
     def _draw_strokes(self) -> list[list[list[int]]]:
-        """Return a line with a bend, as somebody might draw it."""
+        """Return the strokes of a signature: a line with a bend."""
         rng = self.simulation.random_for(self.account.name)
         return [[[20 * step, 40 + rng.randrange(30), 60 * step] for step in range(8)]]
 

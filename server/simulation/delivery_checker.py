@@ -143,7 +143,9 @@ class DeliveryChecker:
         self.outcomes[job].winners.add(technician)
 
     def record_release(self, job: str, technician: str) -> None:
-        """Call this when ``technician`` receives that the job was taken from them: another one may have it now."""
+        """Record that ``technician`` was notified that the job was taken from them, so that another technician may hold
+        it now.
+        """
         self.outcomes[job].winners.discard(technician)
 
     def drop_finished(self) -> None:

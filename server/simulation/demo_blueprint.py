@@ -1,4 +1,6 @@
-"""The blueprint `managed` of a demo: earnings are available at once, so that a visitor sees a payout within minutes."""
+"""The blueprint `managed` of a demo: earnings are available immediately, so that a visitor sees a payout within
+minutes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ server that is no demo."""
 
 
 def demo_environment(settings: Settings, data: Path) -> dict[str, str]:
-    """Return the environment of a demo's server, after writing its blueprint. Blueprints of the user come instead.
+    """Write the demo's blueprint, and return the environment of its server. If the user has given blueprints, these are
+    used instead.
 
     Raises CannotStart, or ChildError if nothing can be written to ``data``.
     """

@@ -1,4 +1,4 @@
-"""What the customers of a demo book: work for now, for the next minute, and for tomorrow."""
+"""The bookings of a demo's customers: work for now, for the next minute, and for tomorrow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Bookings:
         self._had_managed = False
 
     async def book_forever(self, customer: TalkingCustomer) -> None:
-        """Book jobs for ever, the first one soon. Raises Refusal or Unreachable."""
+        """Book jobs until cancelled, the first one soon. Raises Refusal or Unreachable."""
         await asyncio.sleep(self._rng.uniform(0, FIRST_BOOKING_S))
         while True:
             job = await self._book_now(customer)
@@ -55,7 +55,8 @@ class Bookings:
             job = await customer.book(*place, address, technician=nearest.id)
             customer.start(customer.cancel_if_unanswered(job))
             return job
-        if free and not self._had_managed:  # near a technician, so that a short demo shows a signature and a payment
+        # The place is near a technician, so that a short demo shows a signature and a payment.
+        if free and not self._had_managed:
             self._had_managed = True
             addresses = [self._town.random_address(self._rng) for _ in range(NEAR_TRIES)]
             place, address = min(addresses, key=lambda each: min(who.distance_to_m(each[0]) for who in free))

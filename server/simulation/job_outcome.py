@@ -37,8 +37,8 @@ class JobOutcome:
 
     @property
     def claim_ms(self) -> list[float]:
-        """Return the time from booking to claim in ms, as a list of one; an empty list if the time is unknown, or
-        if the job is for a later time: it waits for that.
+        """Return the time from booking to claim in ms, as a list of one; an empty list if the time is unknown, or if
+        the job is booked for a later time.
         """
         if self.booked_at_s is None or self.accepted_at_s is None or self.is_ahead:
             return []

@@ -30,8 +30,9 @@ class RecentEvents:
 
 
 class ReceivedSteps:
-    """Gives the checker of schedules what an admin receives. The events of one step have the same time. A travel takes
-    at least the time of a straight drive on the fastest road of the town: the server's travel times may be longer.
+    """Passes the events that an admin receives to the checker of schedules, step by step. The events of one step have
+    the same time. Each journey takes at least the time of a straight drive on the fastest road of the town; the
+    server's travel times may be longer.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class ReceivedSteps:
         self._step: list[Change] = []
 
     def add_event(self, event: dict[str, Any]) -> None:
-        """Take the next event. The step before it is complete if the time is another one."""
+        """Take the next event. If its time differs, the step before it is complete."""
         change = Change(ms_of(event["at"]), event.get("seq", 0), event.get("data", {}))
         if self._step and self._step[0].at != change.at:
             self.end_step()
@@ -73,5 +74,5 @@ class AdminObserver(Person):
             self.steps.add_event(event)
 
     def resynchronise(self) -> None:
-        """Forget who holds what: events may be missing."""
+        """Forget who holds which job, because events may be missing."""
         self.steps.forget()

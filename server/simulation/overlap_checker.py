@@ -1,5 +1,5 @@
-"""A checker of schedules: whether a technician got two jobs that overlap. It knows the events alone, as a client or the
-log has them, and shares no code with the scripts that check schedules.
+"""A checker of schedules: it finds technicians who got two jobs that overlap. It reads only events, and shares no code
+with the scripts that check schedules.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Change(NamedTuple):
 
 @dataclass
 class Work:
-    """A job that a technician holds, as of its last event. ``starts`` and ``ends`` are in ms. ``is_booked``: it has a
-    time; any other job starts when the technician gets it.
+    """A job that a technician holds, in its state after its last event. ``starts`` and ``ends`` are in ms.
+    ``is_booked`` is true if the job has a time; any other job starts when the technician gets it.
     """
 
     job: str
@@ -39,7 +39,7 @@ class Work:
     forced: bool = False
 
     def has_other_time(self, other: Work) -> bool:
-        """Return whether the time or the place is another one."""
+        """Return whether the time or the place differs."""
         return (self.starts, self.ends, self.place) != (other.starts, other.ends, other.place)
 
 
@@ -58,8 +58,8 @@ class OverlapChecker:
     compared: int = 0
 
     def follow(self, step: Sequence[Change]) -> None:
-        """Take the events of one step, in the order of the log. A step may move several jobs at once, in a cycle:
-        what somebody gives up by it is gone before they get something by it.
+        """Take the events of one step, in the order of the log. A step may move several jobs in a cycle. Therefore the
+        jobs that technicians give up are removed before the jobs that they get are added.
         """
         changes = [(change, job) for change in step if (job := _whole_job(change.data))]
         gone = {}
@@ -71,7 +71,7 @@ class OverlapChecker:
             self._take(change, job, gone.pop(job["id"], None))
 
     def forget(self) -> None:
-        """Forget who holds what, because events are missing."""
+        """Forget who holds which job, because events are missing."""
         self.held.clear()
         self.holders.clear()
 
@@ -95,7 +95,7 @@ class OverlapChecker:
         if one.forced or other.forced or not (one.is_booked or other.is_booked):
             return
         first, second = sorted((one, other), key=lambda work: work.starts)
-        if not second.is_booked:  # work without a time that was given after a booked job had begun
+        if not second.is_booked:  # a job without a time that was assigned after a booked job had begun
             return
         self.compared += 1
         travel_ms = 1000 * self.travel_s(first.ends, _distance_m(first.place, second.place))

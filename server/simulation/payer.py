@@ -1,4 +1,4 @@
-"""The simulated payment service: it captures what the signature of a managed job asks for."""
+"""The simulated payment service: it captures the payment that the signature of a managed job requests."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ CAPTURE_S = 1.0
 
 
 class Payer(Person):
-    """A simulated machine with the role `service`, which pays each managed job a second after it was signed."""
+    """A simulated program with the role `service`, which pays each managed job a second after its signature."""
 
     def handle(self, event: Frame) -> None:
-        """Pay what a managed job requests."""
+        """Pay the amount that a managed job requests."""
         if event["type"] == "payment.requested" and job_in_event(event).get("blueprint") == "managed":
             self.start(self._pay(job_in_event(event)["id"], event["data"]["payment"]))
 

@@ -1,4 +1,4 @@
-"""What the users of a simulation proved, signed and were paid."""
+"""Counts of photos, signatures, receipts and payments in a simulation."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class SignedReceipt(NamedTuple):
 @dataclass(slots=True)
 class Proofs:
     """Counts of one simulation. Amounts are in minor units. Only the last ``MAX_RECEIPTS`` receipts are stored.
-    ``unearned`` is what was paid for jobs of this run and is neither a technician's nor the platform's fee: 0 if the
-    books are right. ``ledger_problems`` are those that `callout ledger check` found. Both are None until they are
+    ``unearned`` is the part of the payments of this run that is neither a technician's nor the platform's fee: 0 if the
+    ledger is right. ``ledger_problems`` are those that `callout ledger check` found. Both are None until they are
     known.
     """
 

@@ -79,7 +79,7 @@ class Technician(Person):
 
     @property
     def is_free(self) -> bool:
-        """Return whether the technician holds no job, or only such as are booked for much later."""
+        """Return whether the technician holds no job, or only jobs that are booked for much later."""
         return self._waiting.are_far(self._held_jobs)
 
     @property

@@ -17,7 +17,7 @@ class WaitingJobs:
         self._until_s: dict[str, float] = {}
 
     def add(self, job: str, wait_s: float) -> None:
-        """Set the job aside for so many seconds."""
+        """Set the job aside for ``wait_s`` seconds."""
         self._until_s[job] = asyncio.get_running_loop().time() + wait_s
 
     def remove(self, job: str) -> None:
@@ -31,7 +31,7 @@ class WaitingJobs:
         return {*self._until_s}
 
     def are_far(self, jobs: Iterable[str]) -> bool:
-        """Return whether all these jobs wait for so long that another one can be done before."""
+        """Return whether all these jobs wait long enough for another job to be done before them."""
         soon_s = asyncio.get_running_loop().time() + FREE_BEFORE_S
         return all(self._until_s.get(job, 0.0) > soon_s for job in jobs)
 

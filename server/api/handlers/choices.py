@@ -1,4 +1,4 @@
-"""The engine's choice: previews of bookings, and why a technician gets offers or not."""
+"""The engine's choice of technicians: previews of bookings, and the reasons why a technician gets offers or not."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from server.schemas.jobs import NewJob
 
 
 async def preview(call: RequestContext[NewJob, NoQuery]) -> Response:
-    """Return who would be asked first for a booking, in order, and who would not and why. Nothing is booked.
+    """Return the technicians who would be asked first for a booking, in order, and those who would not, with the
+    reasons. Nothing is booked.
 
-    Services receive counts and reasons only.
+    Callers with the role `service` receive only counts and reasons.
     """
     wanted = wanted_booking(call.body)
     return responses.object_response("preview", await previews.preview_booking(call.engine, call.caller, wanted))
 
 
 async def why(call: RequestContext[Body, WhyQuery]) -> Response:
-    """Return what keeps a technician from getting offers now, and the outcomes of their offers of the last week.
+    """Return the reasons why a technician gets no offers now, and the outcomes of their offers of the last week.
 
     With `job`, the reply also says whether the waves of that job asked the technician, and why not.
     """

@@ -12,8 +12,8 @@ from server.schemas.demand import ClustersQuery, DemandQuery, ScoresQuery
 
 
 async def find(call: RequestContext[Body, DemandQuery]) -> Response:
-    """Return the areas of a zone in which anything was requested, the highest score first, with the jobs and
-    technicians there now and the expected requests. Technicians see only the scores.
+    """Return the areas of a zone in which jobs were requested, the highest score first, with the present jobs and
+    technicians and the expected requests. Technicians see only the scores.
     """
     query = call.query
     found = await demand.list_areas(call.engine, call.caller, Zone(query.zone), query.by, query.box)
@@ -21,7 +21,7 @@ async def find(call: RequestContext[Body, DemandQuery]) -> Response:
 
 
 async def clusters(call: RequestContext[Body, ClustersQuery]) -> Response:
-    """Return clusters of neighbouring areas around the places with the most requests, the largest first."""
+    """Return clusters of neighbouring areas around the areas with the most requests, the largest cluster first."""
     query = call.query
     found = await demand.list_clusters(call.engine, call.caller, Zone(query.zone), query.by)
     return responses.list_response(call.next_link, query, found, lambda item: (-item["sample"], item["area"]))

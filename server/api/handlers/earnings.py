@@ -14,11 +14,11 @@ from server.schemas.lists import ListQuery
 
 
 async def read(call: RequestContext[Body, ListQuery]) -> Response:
-    """Return what a technician earned and was not paid yet, by currency, and its changes, the newest first.
+    """Return a technician's balance by currency, and its changes, the newest first.
 
-    A job's money is the technician's from the step on that finishes the job, without the commission of its blueprint.
-    It is pending until the blueprint's hold is over. A refund takes it back, also after a payout: then the balance is
-    negative.
+    A technician earns the money of a job, less the commission of its blueprint, in the step that finishes the job. The
+    money is pending for the time that the blueprint declares. A refund takes it back, even after a payout: the balance
+    can be negative.
     """
     found = await earnings.read_earnings(
         call.engine, call.caller, call.id, limit=call.query.limit, cursor=call.query.cursor
@@ -27,7 +27,7 @@ async def read(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def statement(call: RequestContext[Body, StatementQuery]) -> Response:
-    """Return the statement of a month: what the technician had before it, each change, and what they had after it.
+    """Return the statement of a month: the balance before the month, each change, and the balance after it.
 
     The month is that of the time zone of the technician's zone. `format=csv`, or `Accept: text/csv`, gives a table
     instead. A statement that is not `final` may still get lines.

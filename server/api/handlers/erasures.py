@@ -14,10 +14,10 @@ from server.schemas.erasures import NewErasure, NewExport
 
 
 async def create(call: RequestContext[NewErasure, NoQuery]) -> Response:
-    """Close the account at once, and erase the person's data later, when no log in Redis has their events any more.
+    """Close the account immediately, and erase the person's data later, when their events have left the logs in Redis.
 
     The user sends their password, an admin none. The answer is `not_erasable`, and the account stays open, while a job
-    of theirs is live, a dispute is open, they have or owe money, a payout is under way, or a zone that has events of
+    of theirs is live, a dispute is open, their balance is not 0, a payout is not finished, or a zone with events of
     theirs is no longer declared. An erasure cannot be undone.
     """
     body = call.body

@@ -18,8 +18,9 @@ from server.schemas.lists import ListQuery
 async def upload(call: RequestContext[AsyncIterator[bytes], UploadQuery]) -> Response:
     """Upload an image: the body is a JPEG, PNG or WebP file of at most 8 MiB and 50 megapixels.
 
-    Metadata such as the position is removed; the pixels stay as they are. The same bytes again get the first file, with
-    200. A file of a room hangs on the message that names it; what hangs on nothing for a day is deleted.
+    Metadata such as the position is removed; the pixels do not change. A repeated upload of the same bytes returns the
+    first file, with 200. A file of a room is attached by the message that names it. A file that is not attached within
+    a day is deleted.
     """
     done = await files.upload(call.engine, call.caller, call.query.target, call.query.kind, call.body, trace=call.trace)
     return _upload_response(done)
@@ -28,7 +29,7 @@ async def upload(call: RequestContext[AsyncIterator[bytes], UploadQuery]) -> Res
 async def upload_photo(call: RequestContext[AsyncIterator[bytes], PhotoQuery]) -> Response:
     """Upload a photo of a job, as `POST /v1/files?for=job:<id>` does.
 
-    A job takes 20 photos, by its customer and its technician, from acceptance until it is signed or over.
+    The customer and the technician may each add 20 photos, from acceptance until the job is signed or over.
     """
     done = await files.upload(call.engine, call.caller, f"job:{call.id}", call.query.kind, call.body, trace=call.trace)
     return _upload_response(done)
@@ -41,7 +42,9 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> FileResponse:
-    """Return the bytes of a file to whoever may read what it hangs on."""
+    """Return the bytes of a file, if the caller may read the job, the message or the profile to which it is
+    attached.
+    """
     row = await file_access.read_file(call.engine, call.caller, call.id)
     return FileResponse(row, call.headers.get(b"if-none-match", b""), lambda: call.engine.blobs.stream(row.sha256))
 

@@ -10,11 +10,11 @@ from server.schemas.decode import NoQuery
 
 
 async def create(call: RequestContext[bytes, NoQuery]) -> Response:
-    """Receive what a payment provider says, in its own words and with its own signature.
+    """Receive a webhook of a payment provider, in the provider's own format and with its signature.
 
-    The signature is of the body as it was sent. A wrong or old signature is refused as `unauthenticated`; an adapter
-    that the server does not use is `not_found`. Every signed message is answered with 200, also of an unknown type,
-    repeated, late or about no known job: its effect happens once.
+    The signature is verified over the body as it was sent. A wrong or old signature is refused as `unauthenticated`; an
+    adapter that the server does not use is `not_found`. Every signed message gets 200, even if its type or its job is
+    unknown or it is repeated or late; its effect happens once.
     """
     await payment_webhooks.receive(call.engine, call.params["adapter"], call.headers, call.body)
     return responses.json_response({"received": True})

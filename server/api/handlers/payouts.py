@@ -1,4 +1,4 @@
-"""Payouts of what technicians earned."""
+"""Payouts of earned money to technicians."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ async def find(call: RequestContext[Body, PayoutsQuery]) -> Response:
 
 
 async def create(call: RequestContext[NewPayout, NoQuery]) -> Response:
-    """Request a payout of what a technician has available; more is refused as `insufficient_balance`.
+    """Request a payout to a technician. More than the available amount is refused as `insufficient_balance`.
 
-    `reference` is unique for ever: the same again gets the same payout, other arguments are refused as `duplicate`. The
-    answer waits until the ledger has all that the logs had when the request came; until then it is `unavailable`.
+    A repeated request with the same `reference` returns the same payout; with other arguments it is refused as
+    `duplicate`. The request waits until the ledger has all present events of the logs; if that takes too long, the
+    answer is `unavailable`.
     """
     new = payouts.NewPayout(**msgspec.structs.asdict(call.body))
     done = await payouts.request_payout(call.engine, call.caller, new, key=call.key)
@@ -34,6 +35,8 @@ async def create(call: RequestContext[NewPayout, NoQuery]) -> Response:
 
 
 async def settle(call: RequestContext[SettlePayout, NoQuery]) -> Response:
-    """Record that a payout was paid, or has failed: then the technician has the money again. Neither changes later."""
+    """Record that a payout was paid or has failed. After a failure, the money is available to the technician again. A
+    recorded outcome never changes.
+    """
     done = await payouts.settle_payout(call.engine, call.caller, call.id, call.body.status, key=call.key)
     return responses.stored_response("payout", done)

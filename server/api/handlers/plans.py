@@ -14,9 +14,9 @@ from server.schemas.plans import NewPlan
 
 
 async def create(call: RequestContext[NewPlan, NoQuery]) -> Response:
-    """Compute a plan for a day in the background: which bookings should go to another technician, so that all travel
-    less, and who should do those that wait. The plan is `computing`, and then `ready` or `failed`. It changes nothing
-    until it is applied.
+    """Compute a plan for a day in the background: which bookings should go to another technician so that all travel
+    less, and who should do the bookings that wait. The plan is `computing`, and then `ready` or `failed`. It changes
+    nothing until it is applied.
     """
     request = PlanRequest(**msgspec.structs.asdict(call.body))
     done = await day_plans.create_plan(call.engine, call.caller, request, key=call.key)
@@ -31,6 +31,6 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
 
 async def apply(call: RequestContext[NoBody, NoQuery]) -> Response:
     """Apply a plan: each group in one step, all of its moves or none. A group is refused if one of its jobs has changed
-    since, or if its new technician cannot take it any more. A repeat continues with the groups that are not applied.
+    meanwhile, or if its new technician can no longer take it. A repeat continues with the groups that are not applied.
     """
     return responses.json_response(await day_plan_moves.apply_plan(call.engine, call.caller, call.id, trace=call.trace))

@@ -1,4 +1,4 @@
-"""Quotes: the price of a booking before it is made, and the cap of a zone's prices."""
+"""Quotes: the price of a booking in advance, and the cap of a zone's prices."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from server.schemas.quotes import NewQuote, PutPricing
 async def create(call: RequestContext[NewQuote, NoQuery]) -> Response:
     """Request the price of a booking. The quote is valid until `expires_at`, and one booking uses it up.
 
-    The booking names the quote in `quote`, and must be what was quoted: the same blueprint, service, postal code and
-    time, and a place within 100 m. The amounts of `breakdown` sum to `amount` exactly.
+    The booking names the quote in `quote`, and must match it: the same blueprint, service, postal code and time, and a
+    place within 100 m. The amounts of `breakdown` sum to `amount` exactly.
     """
     body = call.body
     asked = Booking(
@@ -36,7 +36,7 @@ async def create(call: RequestContext[NewQuote, NoQuery]) -> Response:
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """Return a quote, for its customer, ops and services. `used_by` is the job that used it up."""
+    """Return a quote to its customer, ops and services. `used_by` is the job that used it up."""
     return responses.object_response("quote", await quotes.read_quote(call.engine, call.caller, call.id))
 
 

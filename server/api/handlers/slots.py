@@ -15,10 +15,10 @@ from server.schemas.slots import SlotsQuery
 
 
 async def find(call: RequestContext[Body, SlotsQuery]) -> Response:
-    """Return the windows in which technicians nearby could do the work, within 14 days.
+    """Return the times of the next 14 days at which technicians nearby could do the work.
 
-    A slot is an offer: a booking with its `from` as `scheduled_for`, in a blueprint that reserves, books a technician.
-    If the slot is taken by then, the refusal `schedule_conflict` has other `slots`. Slots show no names and no places.
+    A slot is an offer: a booking with its `from` as `scheduled_for` gets a technician, if the blueprint reserves. If
+    the slot is taken by then, the refusal `schedule_conflict` has other `slots`. Slots show no names and no places.
     """
     asked = msgspec.structs.asdict(call.query)
     wanted = {name: asked[name] for name in ("service", "lat", "lon", "technician", "blueprint")}

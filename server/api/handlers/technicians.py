@@ -22,7 +22,8 @@ from server.schemas.technicians import PatchTechnician, Review, SetAvailability,
 async def find(call: RequestContext[Body, TechniciansQuery]) -> Response:
     """Return technicians: for managers whole profiles, for others the public cards of approved technicians.
 
-    With `review=pending`, onboarding managers and admins get those who wait for a review, with their `documents`.
+    With `review=pending`, onboarding managers and admins get the technicians who wait for a review, with their
+    `documents`.
     """
     if call.query.review:
         queue = await review_queue.find_pending(call.engine, call.caller, call.query.limit, call.query.cursor)

@@ -27,7 +27,7 @@ DATA_URL = "data:image/png;base64,"
 
 
 async def read_record(call: RequestContext[Body, NoQuery]) -> Response:
-    """Return the record of a job: what its customer signs. It is a pure function of the job, so that anyone who has the
+    """Return the record of a job, which its customer signs. It is a pure function of the job. Everybody who has the
     record can compute its digest.
     """
     record = await signing.read_record(call.engine, call.caller, call.id)
@@ -35,7 +35,7 @@ async def read_record(call: RequestContext[Body, NoQuery]) -> Response:
 
 
 async def sign(call: RequestContext[Sign, NoQuery]) -> Response:
-    """Sign the record of a job. The digest is that of the record which the customer was shown.
+    """Sign the record of a job. `sha256` is the digest of the record that the customer was shown.
 
     If the record has changed since (another photo, another price), the answer is `version_conflict` with the present
     `record` and its `sha256`.
@@ -52,7 +52,7 @@ async def sign(call: RequestContext[Sign, NoQuery]) -> Response:
 
 
 async def read(call: RequestContext[Body, VaultQuery]) -> Response | StreamingResponse:
-    """Return a receipt with its evidence, for the parties of its job and ops."""
+    """Return a receipt with its evidence to the parties of its job and to ops."""
     receipt = await receipts.read_own_receipt(call.engine, call.caller, call.id)
     if call.query.format == "zip":
         return VaultFile(call.engine, receipt)
@@ -61,8 +61,8 @@ async def read(call: RequestContext[Body, VaultQuery]) -> Response | StreamingRe
 
 
 async def verify(call: RequestContext[Body, VerifyQuery]) -> Response:
-    """Verify a receipt: each check by name, and nothing of the record. Another digest than that of the record is
-    `not_found`.
+    """Verify a receipt. The reply has the result of each check by name, and no part of the record. A digest that is not
+    the record's is refused as `not_found`.
     """
     results = await receipts.verify_receipt(call.engine, call.id, call.query.sha256)
     summary = {"verified": checks.is_verified(results), "pending": checks.is_pending(results)}
@@ -70,7 +70,7 @@ async def verify(call: RequestContext[Body, VerifyQuery]) -> Response:
 
 
 def _signature_of(body: Sign) -> Signature:
-    """Return the signature in a body that has one. Raises Invalid for an image or strokes that cannot be one."""
+    """Return the signature in a body. Raises Invalid if the image or the strokes cannot be a signature."""
     digest, name = str(body.sha256), str(body.name)
     if isinstance(body.image, UnsetType):
         try:
@@ -83,7 +83,7 @@ def _signature_of(body: Sign) -> Signature:
         )
     except NotASignature as error:
         raise Invalid(errors=[FieldError("/image", str(error))]) from error
-    except ValueError:  # binascii.Error is one
+    except ValueError:  # binascii.Error is a ValueError
         raise Invalid(errors=[FieldError("/image", "Not base64")]) from None
 
 

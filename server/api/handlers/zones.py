@@ -24,16 +24,17 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def read_quality(call: RequestContext[Body, NoQuery]) -> Response:
-    """Return how good the predicted arrivals of a zone were in the last four weeks, from its finished jobs: the share
-    of kept promises, and the errors by the time that was left. Predictions use only what was learnt before the journey.
+    """Return how accurate the predicted arrivals of a zone were in the last four weeks, from its finished jobs: the
+    share of kept promises, and the errors by the time that was left. Each prediction uses only what was learnt before
+    the journey.
     """
     found = await arrival_quality.read_quality(call.engine, Zone(call.params["zone"]))
     return responses.json_response(found)
 
 
 async def read_map(call: RequestContext[Body, MapQuery]) -> Response:
-    """Return the map of a zone as it is now: the people and the live jobs in a box, or their numbers by H3 cell where
-    they are too many, and what is requested in each cell. To follow the map, `subscribe` to `map:<zone>` on the socket.
+    """Return the present map of a zone: the people and the live jobs in a box (or their numbers by H3 cell if they are
+    too many), and the requests in each cell. To follow the map, `subscribe` to `map:<zone>` on the socket.
     """
     zone, query = Zone(call.params["zone"]), call.query
     found = await zone_map.read_map(call.engine, call.caller, zone, query.box, query.wanted_layers)

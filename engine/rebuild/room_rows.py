@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.domain.messages import message_digest
@@ -17,7 +17,7 @@ from engine.rebuild.room_contents import KEPT_CLIENT_IDS, Member, RoomState, Sen
 from engine.rules.job_document import EventJob
 from engine.sql.room_tables import messages, room_members, room_reads, rooms
 from engine.sql.schema import event_channels, events, jobs, notifications
-from engine.types import JobId, RoomId, UserId, Zone, room_of
+from engine.types import RoomId, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -43,23 +43,23 @@ _content_decoder = msgspec.json.Decoder(_SentContent)
 
 
 async def room_ids(engine: Engine, zone: Zone, closed_since: int) -> list[str]:
-    """Return the rooms that Redis is to have: those that are open, were closed since ``closed_since`` (ms), or belong
-    to a job that is not archived yet. Raises Unavailable.
+    """Return the rooms that Redis is to have: those that are open, or were closed since ``closed_since`` (ms). Redis
+    forgets a room that was closed before, although its job may be there again for a late payment. Raises Unavailable.
     """
-    columns = rooms.c
-    lately = and_(columns.state == "closed", columns.closed_at > closed_since)
-    query = select(columns.id).where(columns.zone == zone, or_(columns.state == "open", lately))
-    hot = select(jobs.c.id).where(jobs.c.zone == zone, jobs.c.hot.is_(True))
     async with engine.archive.begin_read() as conn:
-        live = set((await conn.execute(query)).scalars())
-        live |= {room_of(JobId(job)) for job in (await conn.execute(hot)).scalars()}
-    return sorted(live)
+        query = select(rooms.c.id).where(rooms.c.zone == zone, _is_live(closed_since))
+        return sorted((await conn.execute(query)).scalars())
 
 
-async def archived_rooms(engine: Engine, ids: Collection[str]) -> list[str]:
-    """Return those of the rooms ``ids`` that SQL has. Raises Unavailable."""
+async def live_among(engine: Engine, ids: Collection[str], closed_since: int) -> list[str]:
+    """Return those of the rooms ``ids`` that Redis is to have. Raises Unavailable."""
     async with engine.archive.begin_read() as conn:
-        return sorted((await conn.execute(select(rooms.c.id).where(rooms.c.id.in_(ids)))).scalars())
+        query = select(rooms.c.id).where(rooms.c.id.in_(ids), _is_live(closed_since))
+        return sorted((await conn.execute(query)).scalars())
+
+
+def _is_live(closed_since: int) -> ColumnElement[bool]:
+    return or_(rooms.c.state == "open", rooms.c.closed_at > closed_since)
 
 
 async def read_rooms(engine: Engine, zone: Zone, ids: Sequence[str]) -> list[RoomState]:

@@ -60,6 +60,7 @@ class ZoneWriting:
         self._writer = writer
         self._ended_at = ended_at
         self._now = max(now_ms(), ended_at)
+        self._window_ms = round(engine.settings.log_window_s * 1000)
         self._workload = Workload()
 
     async def write_everything(self, record: ZoneRecord) -> None:
@@ -73,8 +74,7 @@ class ZoneWriting:
             for start in range(0, len(ids), JOBS_PER_PAGE):
                 await self._write_jobs(ids[start : start + JOBS_PER_PAGE])
             after = ids[-1]
-        window_ms = round(self._engine.settings.log_window_s * 1000)
-        await self._write_rooms(await room_rows.room_ids(self._engine, zone, self._now - window_ms))
+        await self._write_rooms(await room_rows.room_ids(self._engine, zone, self._now - self._window_ms))
         async for contents in idempotency_records.read_contents(archive, zone, self._now):
             await writer.write(contents, rows=0)
         async for contents in quote_contents.read_contents(archive, zone, self._now):
@@ -93,7 +93,7 @@ class ZoneWriting:
         await self._writer.write(lost_tail.log_contents(self._zone, tail, record.epochs), rows=0)
         for start in range(0, len(subjects[0]), JOBS_PER_PAGE):
             await self._write_jobs(await self._select_live(subjects[0][start : start + JOBS_PER_PAGE]))
-        await self._write_rooms(await room_rows.archived_rooms(self._engine, subjects[1]))
+        await self._write_rooms(await room_rows.live_among(self._engine, subjects[1], self._now - self._window_ms))
         await self._writer.write(await idempotency_records.contents_of(self._engine.archive, tail.rows), rows=0)
         await self._write_lost_quotes(tail)
         await self._writer.flush()
@@ -125,11 +125,10 @@ class ZoneWriting:
         return state.search_mode if state else "none"
 
     async def _write_rooms(self, ids: Sequence[str]) -> None:
-        window_ms = round(self._engine.settings.log_window_s * 1000)
         for start in range(0, len(ids), room_rows.PAGE_SIZE):
             page = await room_rows.read_rooms(self._engine, self._zone, ids[start : start + room_rows.PAGE_SIZE])
             for room in page:
-                contents = room_contents.room_contents(room, now_ms=self._now, window_ms=window_ms)
+                contents = room_contents.room_contents(room, now_ms=self._now, window_ms=self._window_ms)
                 await self._writer.write(contents, rows=1)
             async for room, said in room_rows.read_messages(self._engine, page):
                 await self._writer.write(room_contents.message_contents(room, said), rows=0)

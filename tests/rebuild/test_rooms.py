@@ -6,13 +6,14 @@ from sqlalchemy import func, select, update
 
 from engine.domain import files, room_members, rooms
 from engine.files.file_object import FileObject
+from engine.rebuild import rebuilder
 from engine.runtime import Engine
 from engine.sql.room_tables import messages
-from engine.sql.schema import notifications
+from engine.sql.schema import jobs, notifications
 from engine.types import DEFAULT_ZONE
 from engine.workers import archiver, notifier, scheduler
 from tests.races.test_signature_races import parts_of
-from tests.rebuild.compare import check_rebuild
+from tests.rebuild.compare import check_rebuild, read_snapshot
 from tests.support import chat, people
 from tests.support.clock import advance
 from tests.support.photos import tiny_png
@@ -44,6 +45,29 @@ async def test_a_room_with_messages_marks_and_staff(engine: Engine) -> None:
 
 
 @on_both_databases
+async def test_a_room_that_was_closed_long_ago_stays_forgotten(engine: Engine) -> None:
+    """A room that was closed within the log's window comes back. After that Redis has forgotten it, and a rebuild does
+    not bring it back, although its job is there again, as for a late payment.
+    """
+    scene = await chat.book_with_room(engine)
+    await chat.say(engine, scene.customer, scene.room, "Hello")
+    await chat.send_command(engine, scene.customer, scene.job, "cancel", reason="r")
+    await archiver.run_once(engine)
+    for is_forgotten in (False, True):
+        if is_forgotten:
+            await advance(engine, engine.settings.log_window_s + 1)
+            await people.job(engine, scene.customer, await people.service(engine))
+            await archiver.run_once(engine)
+        async with engine.archive.begin_write() as conn:
+            await conn.execute(update(jobs).where(jobs.c.id == scene.job).values(hot=True))
+        await engine.store.redis.flushall()
+        await engine.store.reopen(DEFAULT_ZONE, stale=engine.store.zones[DEFAULT_ZONE].epoch)
+        assert len(await rebuilder.run_once(engine)) == 1
+        found = await read_snapshot(engine)
+        assert f"job:{scene.job}" in found
+        assert any(scene.room in key for key in found) is not is_forgotten
+
+
 async def test_a_large_room_and_a_long_one(engine: Engine) -> None:
     """A room of more than 64 members, and one with more than 200 messages, of which Redis has the last ones."""
     scene = await chat.book_with_room(engine)

@@ -1,11 +1,11 @@
 --[[ bid_create: creates a technician's bid for a job that accepts bids. If the technician was invited, the bid also
-answers the invitation.
+answers the invitation. A bid for a job with a time is refused if its technician has none then by the rule `schedule`.
 KEYS    meta  job  bids  offers  tech  log  req
-ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid  amount  note  max_bids  grace_ms  lease_ms
+ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid  amount  note  max_bids  grace_ms  lease_ms  schedule
 OK      seq  version  job_id  bid
-ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  DUPLICATE  AT_CAPACITY  UNSIGNED  FILES_MISSING
+ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  DUPLICATE  SCHEDULE_CONFLICT  AT_CAPACITY  UNSIGNED  FILES_MISSING
 EMITS   bid.created
-TOUCHES {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only inside)
+TOUCHES {z}:tech:*:offers  {z}:tech:*:plan  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/bids"
@@ -14,12 +14,13 @@ TOUCHES {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only insid
 --- @include "lib/idempotency"
 --- @include "lib/offers"
 --- @include "lib/plan"
+--- @include "lib/schedule"
 --- @include "lib/step"
 --- @include "lib/tech"
 --- @include "lib/zone"
 local meta, job_key, bids, offers, tech_key, log, req = unpack(KEYS)
 local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, bid_id, amount, note, max_bids, grace_ms,
-  lease_ms = unpack(ARGV)
+  lease_ms, schedule = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local plan = Plan.parse(plan_json)
@@ -39,6 +40,11 @@ local text, mine = redis.call('HGET', offers, technician), redis.call('HGET', bi
 if Bids.has_left(text) then return Idempotency.refuse(req, fingerprint, 'NOT_OFFERED') end
 if mine and Bids.parse(technician, mine).status == 'open' then
   return Idempotency.refuse(req, fingerprint, 'DUPLICATE')
+end
+Schedule.load(job)
+if Schedule.rule_of_search(job, schedule) then
+  local from, to, other = Schedule.check(zone, job, tech, schedule)
+  if from then return Idempotency.refuse(req, fingerprint, 'SCHEDULE_CONFLICT', from, to, other) end
 end
 if not mine and redis.call('HLEN', bids) >= tonumber(max_bids) then
   return Idempotency.refuse(req, fingerprint, 'AT_CAPACITY')

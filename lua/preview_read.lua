@@ -12,7 +12,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:plan  {z}:summaries  {z}:tech:*:offers  {z}:open:
 --- @include "lib/density"
 --- @include "lib/limits"
 --- @include "lib/preview"
---- @include "lib/travel_rule"
+--- @include "lib/schedule"
 --- @include "lib/wave"
 --- @include "lib/window"
 --- @include "lib/zone"
@@ -27,7 +27,7 @@ local job = {key = job_key, id = id, mode = mode, service = service, customer = 
 if mode == 'broadcast' or mode == 'bids' or window ~= '' then job.score = Density.score_of(tonumber(lat), tonumber(lon)) end
 local wave, best = Wave.new(zone, job, tonumber(size), tonumber(radius_m), weights, Limits.parse(limits)), nil
 wave.explains, wave.reads_only = true, true
-wave.rule = schedule ~= '' and TravelRule.parse(schedule) or nil
+wave.rule = schedule ~= '' and Schedule.rule_of_search(job, schedule) or nil
 if mode == 'direct' then best = Preview.ask_named(zone, job, wave, named)
 elseif window ~= '' then
   wave, best = Preview.see_window(zone, job, offers, supply, Window.parse(window), schedule), {}

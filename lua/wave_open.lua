@@ -1,8 +1,7 @@
 --[[ wave_open: opens one wave of offers of a job. Its scheduled task is `wave:<job>:<wave>`; the script changes nothing
 if that wave is not the next one any more. `whole_zone` is 1 if the wave may reach every technician of the zone. The
 reply's `asked` counts the offers of this turn, and `more` is 1 if this wave continues in another turn. A technician
-whose schedule has no time for the job (by the rule `schedule`) is not asked, because an offer asks for a claim, not for
-a bid.
+whose schedule has no time for the job by the rule `schedule` is not asked (Schedule.rule_of_search).
 KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  wave  size  radius_m  interval_ms  offer_ms  whole_zone  weights  limits  audience  unfilled_audience  schedule
 OK      seq  version  asked  more
@@ -18,7 +17,7 @@ TOUCHES {z}:tech:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  
 --- @include "lib/job_state"
 --- @include "lib/limits"
 --- @include "lib/offer_creation"
---- @include "lib/travel_rule"
+--- @include "lib/schedule"
 --- @include "lib/wave"
 --- @include "lib/wave_choice"
 --- @include "lib/zone"
@@ -34,7 +33,7 @@ if not job or not Candidates.is_inviting(job) or job.wave + 1 ~= tonumber(wave_n
 end
 Candidates.load_search_fields(job)
 local wave, room_ends = Wave.new(zone, job, tonumber(size), tonumber(radius_m), weights, Limits.parse(limits)), nil
-wave.rule = job.mode == 'broadcast' and TravelRule.parse(schedule) or nil
+wave.rule = Schedule.rule_of_search(job, schedule)
 wave.room, room_ends = Limits.open_offer_room(zone, offers, wave.asked)
 if DispatchIndex.is_postponed(zone, job, entry) or Limits.postpone_when_full(zone, wave.room, room_ends, entry) then
   JobFields.touch(job_key)

@@ -10,23 +10,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import select
 
 from engine.blueprint.compiler import Plan
 from engine.blueprint.schema import Blueprint, Effect
-from engine.domain import job_queries, jobs, schedules
+from engine.domain import jobs, schedules
 from engine.domain.commands import CommandContext, new_context
-from engine.domain.job_queries import Page
 from engine.domain.own_blueprint import run_with_own_blueprint
-from engine.errors import AtCapacity, FieldError, Forbidden, Invalid, NotFound, ProfileIncomplete, VersionConflict
+from engine.errors import (
+    AtCapacity,
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    ProfileIncomplete,
+    ScheduleConflict,
+    VersionConflict,
+)
 from engine.idempotency import in_redis
-from engine.idempotency.in_redis import Outcome, parse_job_id
-from engine.rules import sort_keys
-from engine.sql.schema import bids as bid_rows
+from engine.idempotency.in_redis import Outcome
 from engine.store import keys
 from engine.store.connection import ScriptReply
 from engine.technicians.live import presence_lease_ms, refusal_of_zone
-from engine.types import JobId, Principal, TechnicianId, is_id, new_id
+from engine.types import Principal, TechnicianId, is_id, new_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -65,7 +70,8 @@ async def create_bid(
     Raises Forbidden if the caller is no technician; the errors of a claim if the technician may not receive offers;
     NotFound for a technician who does not offer the service or has a block with the customer; IllegalTransition,
     Expired or Frozen if the job's state accepts no bids; NotOffered for a former holder of the job; Duplicate if the
-    technician has an open bid; AtCapacity beyond ``MAX_BIDS``; VersionConflict with the present job; ReusedKey.
+    technician has an open bid; ScheduleConflict with the other job if the job has a time at which the technician has
+    none; AtCapacity beyond ``MAX_BIDS``; VersionConflict with the present job; ReusedKey.
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
@@ -87,9 +93,12 @@ async def create_bid(
             "note": msgspec.json.encode(terms.note),
             "max_bids": MAX_BIDS,
             **_duration_arguments(engine, blueprint),
+            "schedule": schedules.rule_text(engine, zone, blueprint),
         }
         try:
             done = await engine.store.run(zone, "bid_create", keys=names, args=args)
+        except ScheduleConflict as error:
+            raise schedules.name_other_job(error) from None
         except ProfileIncomplete as error:
             raise await refusal_of_zone(engine, zone, me, error) from None
         except AtCapacity as error:
@@ -172,33 +181,6 @@ async def accept_bid(
         return await jobs.command_outcome(engine, context, blueprint, plan, done)
 
     return await run_with_own_blueprint(engine, context, run_with_blueprint)
-
-
-async def find_bids(engine: Engine, caller: Principal, job_id: str) -> Page:
-    """Return the bids for a job, the earliest first. A technician receives only their own bid; all others who may see
-    the job receive all bids.
-
-    Raises NotFound if there is no such job or the caller may not see it.
-    """
-    zone, job = parse_job_id(job_id)
-    await job_queries.read_job(engine, caller, job_id)
-    own = caller.id if caller.role == "technician" else ""
-    try:
-        names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "bids": keys.job_bids(zone, job)}
-        done = await engine.store.read(zone, "bid_list", keys=names, args={"technician": own})
-    except NotFound:
-        return Page(await _archived_bids(engine, job, own), None)
-    as_of: dict[str, str | int] = {"epoch": engine.store.zones[zone].epoch, "seq": done.seq}
-    return Page(sorted(done.values, key=sort_keys.creation_key), None, {zone: as_of})
-
-
-async def _archived_bids(engine: Engine, job: JobId, technician: str) -> list[bytes]:
-    query = select(bid_rows.c.doc).where(bid_rows.c.job == job)
-    if technician:
-        query = query.where(bid_rows.c.technician == technician)
-    async with engine.archive.begin_read() as conn:
-        docs = (await conn.execute(query.order_by(bid_rows.c.created_at, bid_rows.c.id))).scalars()
-    return [doc.encode() for doc in docs]
 
 
 def _require_bid_id(bid: str) -> str:

@@ -12,7 +12,6 @@ import random
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 
 from engine.blueprint import registry
@@ -88,7 +87,7 @@ async def _view(
     ids = [each.decode() for each in await engine.store.command("ZRANGE", index, first, first + MAX_WINDOW_JOBS - 1)]
     found: dict[str, WaitingJob] = {}
     pieces = [ids[start : start + IDS_PER_VIEW] for start in range(0, len(ids), IDS_PER_VIEW)]
-    rules = _schedule_rules(engine, zone)
+    rules = schedules.rules_json(engine, zone, ("allocate",))
     for start in range(0, len(pieces), VIEWS_AT_ONCE):
         calls = (
             _view_piece(engine, zone, names, side, rules, piece) for piece in pieces[start : start + VIEWS_AT_ONCE]
@@ -108,7 +107,7 @@ async def view_nearest(
     waiting = int(await engine.store.command("ZCARD", names["open"]))
     words = ("FROMLONLAT", lon, lat, "BYRADIUS", FARTHEST_M, "m", "COUNT", limit, "ASC")
     found = await engine.store.command("GEOSEARCH", names["open"], *words) if waiting else []
-    ids, rules = [each.decode() for each in found], _schedule_rules(engine, zone)
+    ids, rules = [each.decode() for each in found], schedules.rules_json(engine, zone, ("allocate",))
     jobs = await _view_piece(engine, zone, names, "jobs", rules, ids) if ids else []
     return [job for job, _ in await _add_costs(engine, zone, jobs)], waiting
 
@@ -130,18 +129,6 @@ async def _add_costs(engine: Engine, zone: Zone, found: Collection[WaitingJob]) 
 def travel_now(engine: Engine, zone: Zone) -> TravelModel:
     """Return the travel times of journeys in a zone that begin now."""
     return travel_model(zone, now_ms(), timezone_of(engine.settings.zone_areas, zone))
-
-
-def _schedule_rules(engine: Engine, zone: Zone) -> bytes:
-    """Return JSON of the rules of schedules (``schedules.rule_text``) by blueprint, for the blueprints in which the
-    engine chooses the technician.
-    """
-    rules = {
-        key: schedules.rule_text(engine, zone, each)
-        for key, each in engine.blueprints.by_key.items()
-        if any(state.search_mode == "allocate" for state in each.states.values())
-    }
-    return msgspec.json.encode(rules)
 
 
 async def _view_piece(

@@ -102,7 +102,7 @@ async def _run_search(
         "limits": "" if mode == "allocate" else wave_plan.limits_text(dispatch),
         "scheduled": wanted.scheduled_for or 0,
         "duration_min": duration_of(wanted, service),
-        "schedule": schedules.rule_text(engine, zone, blueprint) if mode in ("allocate", "broadcast") else "",
+        "schedule": schedules.rule_text(engine, zone, blueprint) if mode != "direct" else "",
         "window": wave_plan.match_rule_text(dispatch) if mode in ("allocate", "broadcast") else "",
     }
     walk = ""

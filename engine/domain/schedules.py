@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from engine.blueprint.schedule_rule import ScheduleRule
 from engine.blueprint.schema import Blueprint
@@ -25,6 +28,16 @@ RELOAD_MS = 60_000
 def rule_text(engine: Engine, zone: Zone, blueprint: Blueprint) -> str:
     """Return the rule for jobs of a blueprint: the argument ``schedule`` of scripts that give a job to a technician."""
     return compile_rule(blueprint.schedule, zone, timezone_of(engine.settings.zone_areas, zone))
+
+
+def rules_json(engine: Engine, zone: Zone, search_modes: Collection[str]) -> bytes:
+    """Return JSON of the rules by blueprint: of all that search for technicians in one of these ways."""
+    rules = {
+        key: rule_text(engine, zone, each)
+        for key, each in engine.blueprints.by_key.items()
+        if any(state.search_mode in search_modes for state in each.states.values())
+    }
+    return msgspec.json.encode(rules)
 
 
 def compile_rule(rule: ScheduleRule, zone: Zone, timezone: str) -> str:

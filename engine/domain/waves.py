@@ -153,6 +153,7 @@ async def offer_open_jobs(engine: Engine, zone: Zone, task_entry: str, technicia
             "limit": MAX_JOBS_PER_MATCH,
             "asked": " ".join(is_suspended),
             "suspended": " ".join(customer for customer, suspended in is_suspended.items() if suspended),
+            "schedules": schedules.rules_json(engine, zone, ("broadcast", "bids")),
         }
         done = await engine.store.run(zone, "match_open", keys=names, args=args)
         unknown = done.values[1].decode().split()

@@ -4,6 +4,7 @@
 --- @include "lib/geo"
 --- @include "lib/job"
 --- @include "lib/limits"
+--- @include "lib/schedule"
 local LateJoin = {}
 
 -- Returns open jobs of the technician's services; it reads at most `limit`. Jobs within `reach` metres are first, then
@@ -33,8 +34,9 @@ function LateJoin.nearby_jobs(zone, tech, reach, limit)
 end
 
 -- Returns whether the job's present wave would make an offer to the technician: they fit, are inside the wave's radius
--- (or preferred), were not asked, are not blocked, and are below the cap of open offers.
-function LateJoin.qualifies(zone, job, tech, far)
+-- (or preferred), were not asked, are not blocked, have time, and are below the cap of open offers. `schedules` has the
+-- rule of lib/travel_rule for each blueprint; it is nil if the technician has no visit.
+function LateJoin.qualifies(zone, job, tech, far, schedules)
   if job.wave == 0 or Eligibility.exclusion(zone, job, tech) then return false end
   if job.radius > 0 and far > job.radius and tech.id ~= job.preferred then return false end
   if Limits.previous_answer(redis.call('HGET', job.key .. ':offers', tech.id)) then return false end
@@ -43,6 +45,8 @@ function LateJoin.qualifies(zone, job, tech, far)
     return false
   end
   if Limits.open_offer_room(zone, job.key .. ':offers') < 1 then return false end
+  local rule = schedules and schedules[job.bp] and Schedule.rule_of_search(job, schedules[job.bp])
+  if rule and Candidates.is_busy(zone, job, {id = tech.id, far = job.far}, rule) then return false end
   local cap = Limits.parse(job.limits).cap
   return cap == 0 or not Limits.is_at_cap(zone, tech.id, {cap = cap, looks = Limits.JOIN_LOOKS})
 end

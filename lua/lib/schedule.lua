@@ -24,6 +24,13 @@ function Schedule.duration_ms(job)
   return (last and tonumber(string.match(job.pub, '^%d+', last + 1)) or Schedule.DURATION_MIN) * 60000
 end
 
+-- Returns the rule (its text is `rule_text`) by which nobody whose time is taken is asked for the job; nil if time does
+-- not matter yet. A bid for a job without a time takes none before the customer accepts it.
+function Schedule.rule_of_search(job, rule_text)
+  if job.mode == 'bids' and (tonumber(job.scheduled) or 0) == 0 then return nil end
+  return TravelRule.parse(rule_text)
+end
+
 -- Returns the visit of the job for a technician `distance_m` from its place (nil: unknown). If the visit begins late,
 -- it also ends later.
 function Schedule.visit_of(zone, job, rule, distance_m)

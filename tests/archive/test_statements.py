@@ -15,7 +15,7 @@ from engine.archive import demand_models, ledger_refill, reader
 from engine.audit.verifier import verify_zone
 from engine.blueprint import registry
 from engine.clock import now_ms
-from engine.domain import bids, day_plan_world, files, ledger_position, profile, review_queue
+from engine.domain import bid_list, day_plan_world, files, ledger_position, profile, review_queue
 from engine.domain.files import MAX_FILES_OF_JOB
 from engine.errors import Invalid, ReusedKey
 from engine.files.file_object import FileObject
@@ -60,7 +60,9 @@ async def test_bids_are_read_from_sql(archive: Archive, settings: Settings) -> N
     """Of a job that only SQL has, ops read all bids, and a technician only their own."""
     await archive_events(archive, [create_event(1, "bid.created", {"bid": BID})])
     async with open_engine(settings) as engine:
-        counts = [len(await bids._archived_bids(engine, JobId(JOB_ID), technician)) for technician in ("", "t1", "t2")]
+        counts = [
+            len(await bid_list._archived_bids(engine, JobId(JOB_ID), technician)) for technician in ("", "t1", "t2")
+        ]
         assert counts == [1, 1, 0]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.domain import bids, job_queries, jobs, offers
+from engine.domain import bid_list, bids, job_queries, jobs, offers
 from engine.domain.bids import BidOutcome, BidTerms
 from engine.domain.commands import CommandInput
 from engine.errors import (
@@ -52,7 +52,7 @@ async def create_bid(engine: Engine, who: Principal, job: str, amount: int | Non
 
 async def visible_bids(engine: Engine, who: Principal, job: str) -> list[dict[str, Any]]:
     """Return the bids of the job that a caller may see."""
-    return [msgspec.json.decode(item) for item in (await bids.find_bids(engine, who, job)).items]
+    return [msgspec.json.decode(item) for item in (await bid_list.find_bids(engine, who, job)).items]
 
 
 async def visible_job(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
@@ -127,7 +127,7 @@ async def test_strangers_get_not_found(engine: Engine) -> None:
     tom = await people.technician(engine, "tom", service)
     name = await create_bid(engine, tom, job)
     for who in (gus, avoided):
-        read_job, find_bids = job_queries.read_job, bids.find_bids
+        read_job, find_bids = job_queries.read_job, bid_list.find_bids
         for ask in (create_bid(engine, who, job), read_job(engine, who, job), find_bids(engine, who, job)):
             with pytest.raises(NotFound):
                 await ask

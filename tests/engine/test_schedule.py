@@ -213,17 +213,62 @@ async def test_whoever_is_freed_has_the_time_again(engine: Engine) -> None:
     await next_job()
 
 
+async def test_a_late_joiner_is_asked_only_if_they_have_time(engine: Engine) -> None:
+    """Who comes online is not offered a waiting job that overlaps their booked one, but one that does not; and the
+    first one too when their time is free.
+    """
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service, capacity=3)
+    at = in_minutes(5)
+    mine = await managed(engine, carla, service, at)
+    await assign(engine, mine, tom)
+    await live.set_availability(engine, tom, tom.id, online=False)
+    during, after = [await booked(engine, carla, service, at + minutes * MINUTE_MS) for minutes in (29, 45)]
+    for has_time in (False, True):
+        if has_time:
+            await jobs.run_command(engine, people.ADMIN, mine, CommandInput(command="cancel", reason="r"))
+        await live.set_availability(engine, tom, tom.id, online=False)
+        await live.set_availability(engine, tom, tom.id, online=True, position=people.HERE)
+        await run_due_tasks(engine)
+        assert await offered_technicians(engine, after) == [tom.id]
+        assert await offered_technicians(engine, during) == [tom.id] * has_time
+
+
+async def test_a_bid_at_a_time_that_is_taken_is_refused(engine: Engine) -> None:
+    """A technician cannot bid for a job that overlaps their booked one, and is not invited to. The refusal names the
+    other job. They may bid for one that does not overlap, and for one without a time, which takes none yet.
+    """
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, service, capacity=3) for name in ("tom", "tara")]
+    at = in_minutes(24 * 60)
+    mine = await post_job(engine, carla, service, scheduled_for=at)
+    await bids.accept_bid(engine, carla, mine, await create_bid(engine, tom, mine))
+    during, after = [await post_job(engine, carla, service, scheduled_for=at + hours * 3_600_000) for hours in (1, 2)]
+    await scheduler.open_wave(engine, DEFAULT_ZONE, during, 1)
+    assert await offered_technicians(engine, during) == [tara.id]
+    seen = await preview(engine, service, carla, scheduled_for=at, duration_min=60, blueprint="marketplace")
+    assert seen["out"]["schedule_conflict"]["technicians"] == [tom.id]
+    for key in [str(uuid.uuid4())] * 2:
+        with pytest.raises(ScheduleConflict) as refused:
+            await create_bid(engine, tom, during, key=key)
+        conflict = {"from": rfc3339_of(at), "to": rfc3339_of(at + 60 * MINUTE_MS)}
+        assert refused.value.extra == {"conflict": conflict, "job": {"id": mine}}
+    for job in (after, await post_job(engine, carla, service, duration_min=1_440)):
+        await create_bid(engine, tom, job)
+
+
 async def test_an_award_that_overlaps_is_refused(engine: Engine) -> None:
-    """A bid of a technician whose time is taken cannot be accepted: the customer reads the times, not the other job.
-    Another bid can.
+    """A bid of a technician whose time has been taken since cannot be accepted: the customer reads the times, not the
+    other job. Another bid can.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, service, capacity=3) for name in ("tom", "tara")]
     at = in_minutes(24 * 60)
     first, second = [await post_job(engine, carla, service, scheduled_for=at) for _ in range(2)]
-    await bids.accept_bid(engine, carla, first, await create_bid(engine, tom, first))
+    first_bid, second_bid = [await create_bid(engine, tom, job) for job in (first, second)]
+    await bids.accept_bid(engine, carla, first, first_bid)
     with pytest.raises(ScheduleConflict) as refused:
-        await bids.accept_bid(engine, carla, second, await create_bid(engine, tom, second))
+        await bids.accept_bid(engine, carla, second, second_bid)
     assert refused.value.extra == {"conflict": {"from": rfc3339_of(at), "to": rfc3339_of(at + 60 * MINUTE_MS)}}
     await bids.accept_bid(engine, carla, second, await create_bid(engine, tara, second))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.domain import bids, edits, jobs, offers, sync
+from engine.domain import bid_list, bids, edits, jobs, offers, sync
 from engine.domain.bids import BidTerms
 from engine.domain.jobs import CommandInput
 from engine.errors import Indeterminate, Unavailable
@@ -99,7 +99,7 @@ async def decline(engine: Engine, _: Principal, tom: Principal, job: JobId) -> o
 async def withdraw_bid(engine: Engine, _: Principal, tom: Principal, job: JobId) -> object:
     """Withdraw the technician's bid, after making one if there is none."""
     with without_acknowledgement():
-        if not (found := (await bids.find_bids(engine, tom, job)).items):
+        if not (found := (await bid_list.find_bids(engine, tom, job)).items):
             found = [bytes((await bids.create_bid(engine, tom, job, BidTerms(amount=4000))).bid)]
     return await bids.withdraw_bid(engine, tom, job, msgspec.json.decode(found[0])["id"])
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from engine.domain import bids, jobs
+from engine.domain import bid_list, bids, jobs
 from engine.domain.bids import BidTerms
 from engine.domain.commands import CommandInput
 from engine.errors import CalloutError
@@ -174,7 +174,7 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
             over = [e for e in by_job[job] if e.type in ("bid.closed", "bid.accepted")]
             endings = Counter(event_log.payload(e)["bid"]["id"] for e in over)
             bids_by_id = {
-                b["id"]: b for b in map(msgspec.json.decode, (await bids.find_bids(engine, carla, job)).items)
+                b["id"]: b for b in map(msgspec.json.decode, (await bid_list.find_bids(engine, carla, job)).items)
             }
             assert endings == dict.fromkeys(names, 1)
             winners = [b for b in bids_by_id.values() if b["status"] == "accepted"]

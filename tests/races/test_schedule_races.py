@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from engine.clock import now_ms
-from engine.domain import bids, edits, jobs
+from engine.domain import bid_list, bids, edits, jobs
 from engine.domain.bids import BidTerms
 from engine.domain.commands import CommandInput
-from engine.errors import CalloutError, Duplicate
+from engine.errors import CalloutError, Duplicate, ScheduleConflict
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
@@ -53,7 +53,13 @@ class Writers:
         when = None if self.draw.random() < 0.125 else self.draw_time()
         fields = {"blueprint": blueprint, "scheduled_for": when, "duration_min": self.draw.choice((5, 20, 60))}
         book = people.offered_job if blueprint == "home_service" else self._book_unoffered
-        return await book(self.engine, self.carla, self.service, at=metres_north(self.draw.randrange(3_000)), **fields)
+        at = metres_north(self.draw.randrange(3_000))
+        job = await book(self.engine, self.carla, self.service, at=at, **fields)
+        if blueprint == "marketplace":  # everybody who has time bids at once, and may have none when a bid is accepted
+            for who in self.crowd:
+                with contextlib.suppress(ScheduleConflict):
+                    await bids.create_bid(self.engine, who, job, BidTerms())
+        return job
 
     async def _book_unoffered(self, *args: Any, **fields: Any) -> JobId:
         return people.id_of(await people.job(*args, **fields))
@@ -105,7 +111,7 @@ class Writers:
         """Accept the technician's bid, which they make if they have none yet."""
         with contextlib.suppress(Duplicate):
             await bids.create_bid(self.engine, who, job, BidTerms())
-        items = (await bids.find_bids(self.engine, who, job)).items
+        items = (await bid_list.find_bids(self.engine, who, job)).items
         await bids.accept_bid(self.engine, self.carla, job, msgspec.json.decode(items[0])["id"])
 
     async def change(self, way: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.domain import bids
+from engine.domain import bid_list, bids
 from engine.domain.bids import BidOutcome, BidTerms
 from engine.rules import sort_keys
 from server.api.endpoint import RequestContext, expected_version
@@ -15,7 +15,7 @@ from server.schemas.lists import ListQuery
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the bids for a job, the oldest first; a technician sees only their own."""
-    page = await bids.find_bids(call.engine, call.caller, call.id)
+    page = await bid_list.find_bids(call.engine, call.caller, call.id)
     return responses.list_response(call.next_link, call.query, page.items, sort_keys.creation_key, as_of=page.as_of)
 
 

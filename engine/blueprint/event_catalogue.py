@@ -112,9 +112,13 @@ ARRIVAL_PAYLOAD = Payload("TechnicianArrival", {"job": ID_ONLY, **_scalar_member
 PRESENCE_PAYLOAD = Payload("Presence", _scalar_members("user", "online", "last_seen"))
 TOKEN_EXPIRING_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
 FIX_RATE_PAYLOAD = Payload("FixRate", _scalar_members("every_s", "distance_m"))
-MAP_SNAPSHOT_PAYLOAD = Payload("MapSnapshot", _scalar_members("zone", "k", "bbox", "people", "jobs", "clusters"))
+MAP_SNAPSHOT_PAYLOAD = Payload(
+    "MapSnapshot", _scalar_members("zone", "k", "bbox", "people", "jobs", "demand", "clusters")
+)
 DEMAND_PAYLOAD = Payload("DemandChanged", _scalar_members("zone", "by", "items", "as_of"))
-MAP_DELTA_PAYLOAD = Payload("MapDelta", _scalar_members("zone", "k", "entered", "moved", "left"))
+MAP_DELTA_PAYLOAD = Payload(
+    "MapDelta", _scalar_members("zone", "k", "entered", "moved", "left", "demand", "demand_left")
+)
 ROOM_PAYLOAD = Payload("RoomEventData", _scalar_members("room", "user", "n"))
 TYPING_PAYLOAD = Payload("TypingNotice", _scalar_members("room", "user", "on"))
 MESSAGE_PAYLOAD = Payload("MessageEventData", _scalar_members("message"))

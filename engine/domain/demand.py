@@ -69,10 +69,7 @@ async def list_areas(
         if (kind == "cell" and not is_smallest(area)) or (box and not _touches(kind, area, box, cells_of)):
             continue
         source = find_sampled(kind, area, pulses)
-        item = _area_item(area, source, pulses[source], as_of, scores_only=caller.role == "technician")
-        if kind == "cell":
-            item["polygon"] = {"type": "Polygon", "coordinates": [cell_outline(area)]}
-        found.append(item)
+        found.append(area_item(kind, area, source, pulses[source], as_of, scores_only=caller.role == "technician"))
     return found
 
 
@@ -140,8 +137,15 @@ def _score_items(kind: AreaKind, stored: ZoneState) -> list[dict[str, Any]]:
     return items
 
 
-def _area_item(area: str, source: str, pulse: AreaPulse, as_of: int, *, scores_only: bool) -> dict[str, Any]:
+def area_item(
+    kind: AreaKind, area: str, source: str, pulse: AreaPulse, as_of: int, *, scores_only: bool = False
+) -> dict[str, Any]:
+    """Return an area as clients receive it, with the pulse of the area ``source``: itself or a parent. ``as_of`` is in
+    ms since the Unix epoch. ``scores_only`` leaves out what technicians may not know.
+    """
     item: dict[str, Any] = {"area": area, "score": pulse.score, "as_of": rfc3339_of(as_of)}
+    if kind == "cell":
+        item["polygon"] = {"type": "Polygon", "coordinates": [cell_outline(area)]}
     if source != area:
         item["from"] = source
     if scores_only:

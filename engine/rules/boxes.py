@@ -1,5 +1,5 @@
 """The part of a map that a person looks at: a box between two meridians and two parallels. A layer is what the map
-shows in it: people or jobs.
+shows in it: people, jobs or demand.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import msgspec
 
 Layer = Literal["people", "jobs"]
 LAYERS: tuple[Layer, ...] = ("people", "jobs")
+"""The layers of people and jobs, which have a position each. They are shown unless a caller names others."""
+ShownLayer = Literal["people", "jobs", "demand"]
+"""All layers of a map: those of ``LAYERS``, and the cells of demand."""
 
 EARTH_RADIUS_M = 6_372_797.560856
 """The radius with which Redis computes distances."""

@@ -61,6 +61,7 @@ class AreaPulse(msgspec.Struct, omit_defaults=True):
     surge: dict[str, SurgeState] = {}
 
 
+@lru_cache(65_536)
 def lineage_of(cell: str) -> tuple[str, ...]:
     """Return a cell and its parents up to ``COARSEST_RESOLUTION``, the finest first."""
     number, library = int(cell, 16), cells.load_library()

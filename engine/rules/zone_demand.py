@@ -26,9 +26,6 @@ FREED_SHARE = 0.5
 LEARNT_AGAIN_HOURS = 12 * WEEK_HOURS
 """How many past hours the forecasters of other packages learn again after a restart."""
 
-_lineage = lru_cache(65_536)(lineage_of)
-
-
 STEP_MS = 600_000
 """How often the expected requests of the coming hour are computed."""
 
@@ -162,7 +159,7 @@ class ZoneDemand:
             return counts
         sums: dict[str, int] = {}
         for area, count in counts.items():
-            for each in _lineage(area):
+            for each in lineage_of(area):
                 sums[each] = sums.get(each, 0) + count
         return sums
 
@@ -171,7 +168,7 @@ class ZoneDemand:
             return supply
         sums: dict[str, list[int]] = {}
         for area, (waiting, free, busy) in supply.items():
-            for each in _lineage(area):
+            for each in lineage_of(area):
                 row = sums.setdefault(each, [0, 0, 0])
                 row[0] += waiting
                 row[1] += free

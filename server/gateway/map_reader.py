@@ -19,6 +19,7 @@ import structlog
 
 from engine.clock import now_ms
 from engine.domain import zone_map
+from engine.domain.demand_cells import DemandCells
 from engine.domain.zone_map import ZoneMapMarker
 from engine.errors import CalloutError
 from engine.events import Event
@@ -52,6 +53,7 @@ class ZoneMapReader:
     """The reader of one zone's map, and the views of it."""
 
     def __init__(self, engine: Engine, zone: Zone, push: PushFrame) -> None:
+        self.demand = DemandCells(engine, zone)
         self._engine = engine
         self._zone = zone
         self._push = push
@@ -137,9 +139,17 @@ class ZoneMapReader:
             found |= await zone_map.find_ids(self._engine, self._zone, layer, areas)
             self.reads += 1
         await self._read(found - self._entries.keys())
+        await self._refresh_demand()
         self._searched_at = monotonic()
         for view in searched:
             view.is_searched = True
+
+    async def _refresh_demand(self) -> None:
+        """Read the cells of demand if a view has them and a newer pulse was written."""
+        if any(view.demand for view in self.views.values()) and await self.demand.refresh():
+            for view in self.views.values():
+                if view.demand:
+                    view.demand.is_behind = True
 
     def _wanted_areas(self) -> dict[Layer, list[MapBox]]:
         """Return the areas of which this reader stores the people and the jobs, by layer: the boxes of all views, for

@@ -19,6 +19,7 @@ from engine.domain.zone_map import ZoneMapMarker
 from engine.rules import cells
 from engine.rules.boxes import LAYERS, Layer, MapBox
 from engine.types import Zone
+from server.gateway.map_demand import DemandView
 
 MAX_FRAME_ENTRIES = 2_000
 """The most entries in one frame, some 300 KB. What is more follows in the next frame: a session with much unsent is
@@ -34,11 +35,14 @@ CellCounts = tuple[int, int]
 
 
 class ViewOptions(NamedTuple):
-    """What a session asked to see of a zone's map: at most one frame in ``every_s`` seconds."""
+    """What a session asked to see of a zone's map: at most one frame in ``every_s`` seconds. ``has_demand`` is for the
+    layer of demand.
+    """
 
     box: MapBox
     layers: Sequence[Layer]
     every_s: float
+    has_demand: bool = False
 
 
 class MapFrame(NamedTuple):
@@ -50,12 +54,13 @@ class MapFrame(NamedTuple):
 
 class MapView:
     """What one session sees of a zone's map. ``k`` is the number of its last frame; a view that replaces another
-    continues the numbers.
+    continues the numbers. ``demand`` is the layer of demand, if the session asked for it.
     """
 
-    def __init__(self, zone: Zone, options: ViewOptions, k: int = 0) -> None:
+    def __init__(self, zone: Zone, options: ViewOptions, k: int = 0, demand: DemandView | None = None) -> None:
         self.zone = zone
-        self.box, self.layers, self.every_s = options
+        self.box, self.layers, self.every_s, _ = options
+        self.demand = demand
         self.k = k
         self.is_searched = False
         """Whether the box was searched since the view began. There is no snapshot before."""
@@ -78,26 +83,33 @@ class MapView:
             return False
         if not self.due_at:
             return True
-        return bool(self.pending) and (self._has_more or now >= self.due_at)
+        has_news = bool(self.pending) or (self.demand is not None and self.demand.is_behind)
+        return has_news and (self._is_continued or now >= self.due_at)
+
+    @property
+    def _is_continued(self) -> bool:
+        """Whether the last frame was full: the next one follows at once."""
+        return self._has_more or (self.demand is not None and self.demand.has_more)
 
     def take_frame(self, entries: Entries, now_ms: int) -> MapFrame | None:
         """Return the next frame, None if nothing in the view has changed. The caller sends it:
         the view counts it as sent.
         """
-        is_first, is_continued = not self.due_at, self._has_more
+        is_first, is_continued = not self.due_at, self._is_continued
         changed = self._apply(entries, entries.keys() if is_first else self.pending)
         self.pending = set()
         crowded = frozenset(layer for layer in self.layers if self._is_crowded(layer))
         is_snapshot = is_first or crowded != self._crowded
         self._crowded = crowded
         data = self._take_snapshot(now_ms) if is_snapshot else self._take_delta(changed, now_ms)
-        if data is None:
+        areas = self.demand.take_members(is_snapshot=is_snapshot) if self.demand else {}
+        if not areas and not is_snapshot and not any(data.values()):
             return None
         self.k += 1
         # A frame that is a little late does not make the next one late.
         if not is_continued:
             self.due_at = max(self.due_at, monotonic() - MAX_LATE_S) + self.every_s
-        return MapFrame(is_snapshot, {"zone": self.zone, "k": self.k, **data})
+        return MapFrame(is_snapshot, {"zone": self.zone, "k": self.k, **data, **areas})
 
     def _apply(self, entries: Entries, ids: Iterable[str]) -> list[str]:
         """Update what is in the box, and return those of ``ids`` that are or were in it."""
@@ -154,7 +166,7 @@ class MapView:
         clusters = [_encode_cluster(cell, counts) for cell, counts in self._cells.items()]
         return {"bbox": msgspec.structs.astuple(self.box), **layers, "clusters": clusters}
 
-    def _take_delta(self, changed: list[str], now_ms: int) -> dict[str, Any] | None:
+    def _take_delta(self, changed: list[str], now_ms: int) -> dict[str, Any]:
         entered: list[msgspec.Raw] = []
         moved: list[msgspec.Raw] = []
         left: list[str] = []
@@ -175,7 +187,7 @@ class MapView:
         else:
             self._has_more = False
         self._add_cells(entered, moved, left)
-        return {"entered": entered, "moved": moved, "left": left} if entered or moved or left else None
+        return {"entered": entered, "moved": moved, "left": left}
 
     def _add_cells(self, entered: list[msgspec.Raw], moved: list[msgspec.Raw], left: list[str]) -> None:
         """Add the cells whose numbers differ from those that were sent."""

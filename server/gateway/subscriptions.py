@@ -76,7 +76,10 @@ def is_map(channel: str) -> bool:
 def show_map(gateway: Gateway, session: Session, wanted: ops.Subscription) -> None:
     """Show a connected session the part of the map that it subscribed to; do nothing for another channel."""
     if is_map(wanted.channel) and wanted.bbox is not None:
-        options = ViewOptions(MapBox(*wanted.bbox), wanted.layers or LAYERS, wanted.every_s or ops.MAP_EVERY_S)
+        named = wanted.layers or LAYERS
+        layers = tuple(layer for layer in LAYERS if layer in named)
+        every_s = wanted.every_s or ops.MAP_EVERY_S
+        options = ViewOptions(MapBox(*wanted.bbox), layers, every_s, has_demand="demand" in named)
         gateway.maps.show(session, Zone(wanted.channel.removeprefix(CHANNEL_PREFIX)), options)
 
 

@@ -11,6 +11,7 @@ from engine.events import Event
 from engine.runtime import Engine
 from engine.types import Zone
 from server.gateway.frames import PayloadEncoder
+from server.gateway.map_demand import DemandView
 from server.gateway.map_reader import ZoneMapReader
 from server.gateway.map_view import MapFrame, MapView, ViewOptions
 from server.gateway.protocol import State
@@ -40,7 +41,8 @@ class ZoneMaps:
         if reader is None:
             reader = self._readers[zone] = ZoneMapReader(self._engine, zone, self._push)
         before = reader.views.get(session)
-        reader.views[session] = MapView(zone, options, before.k if before else 0)
+        demand = DemandView(options.box, reader.demand) if options.has_demand else None
+        reader.views[session] = MapView(zone, options, before.k if before else 0, demand)
         if zone not in self._tasks:
             self._tasks[zone] = asyncio.create_task(reader.run(), name=f"map of {zone}")
 

@@ -94,8 +94,9 @@ class MapCluster(Shape):
 
 class MapSnapshot(Shape, kw_only=True):
     """What a session sees of a zone's map. A layer that was not asked for is missing; a layer with more than 5,000
-    people or jobs is empty, and ``clusters`` counts it. ``k`` rises by one with each frame of the map of this session;
-    after a gap the client subscribes again.
+    people or jobs is empty, and ``clusters`` counts it. ``demand`` has the cells in which anything was requested, at
+    most 5,000, those with the highest scores. ``k`` rises by one with each frame of the map of this session; after a
+    gap the client subscribes again.
     """
 
     zone: str
@@ -103,6 +104,7 @@ class MapSnapshot(Shape, kw_only=True):
     bbox: tuple[float, float, float, float]
     people: list[MapPerson] | None = None
     jobs: list[MapJob] | None = None
+    demand: list[DemandItem] | None = None
     clusters: list[MapCluster]
 
 
@@ -128,7 +130,8 @@ class MapChange(Shape, kw_only=True):
 
 class MapDelta(Shape):
     """The difference to the last frame of this session. ``entered`` is new, ``moved`` replaces what has the same id or
-    cell, and ``left`` are the ids and cells that are no longer shown.
+    cell, and ``left`` are the ids and cells that are no longer shown. An item of ``demand`` is new or replaces the one
+    with the same ``area``; ``demand_left`` are the areas that are no longer shown.
     """
 
     zone: str
@@ -136,6 +139,8 @@ class MapDelta(Shape):
     entered: list[MapChange]
     moved: list[MapChange]
     left: list[str]
+    demand: list[DemandItem] | None = None
+    demand_left: list[str] | None = None
 
 
 class MapReply(Shape, kw_only=True):

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, field
 
 from engine.errors import FieldError
-from engine.rules.boxes import Layer, MapBox, box_problem
+from engine.rules.boxes import MapBox, ShownLayer, box_problem
 from engine.types import Cursor, Epoch, Zone
 from server.schemas import fields, frames, jobs, positions, technicians
 from server.schemas.decode import MAX_EXACT_INTEGER, Body
@@ -55,7 +55,7 @@ class Subscription(Body, kw_only=True):
 
     channel: Channel
     bbox: Annotated[list[float], Meta(min_length=4, max_length=4)] | None = None
-    layers: Annotated[list[Layer], Meta(min_length=1, max_length=2)] | None = None
+    layers: Annotated[list[ShownLayer], Meta(min_length=1, max_length=3)] | None = None
     every_s: Annotated[float, Meta(ge=0.5, le=3600)] | None = None
 
     def find_errors(self) -> list[FieldError]:

@@ -91,8 +91,8 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Let a run of the whole suite fail if a function that touches SQL was not reached on both databases, whether its
-    tests failed or not. Store the exit code and the functions for `.ci/retry.py`, because make hides them.
+    """Let a run of the whole suite fail if no test called a function that uses SQL on both databases, even if all tests
+    passed. Store the exit code and the functions for `.ci/retry.py`, because make hides them.
     """
     config = session.config
     if hasattr(config, "workerinput"):
@@ -107,7 +107,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def _ran_whole_suite(session: pytest.Session, exitstatus: int) -> bool:
-    """Return whether every test ran to its end, failed or not, and it is known what each of them reached."""
+    """Return whether every test ran to its end (failed or not) and the functions that it called are known."""
     config = session.config
     chosen = config.args_source is not config.ArgsSource.TESTPATHS or config.option.keyword or config.option.collectonly
     return not chosen and not session.shouldfail and exitstatus in (0, 1) and not config.stash.get(WORKER_DIED, False)
@@ -121,7 +121,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture(autouse=True)
 def restored_log_settings() -> Iterator[None]:
-    """Restore the settings of structlog after a test: a command that runs in this process shows warnings alone, and the
+    """Restore the settings of structlog after a test: a command that runs in this process shows only warnings, and the
     next test may look for a line of a lower level.
     """
     before = structlog.get_config()

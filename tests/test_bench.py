@@ -271,7 +271,7 @@ async def test_offer_runs() -> None:
 
 
 async def test_matching_runs() -> None:
-    """The benchmark `matching` replays pickups in windows and one by one. It refuses a file that is no trace."""
+    """The benchmark `matching` replays pickups in windows and one by one. It refuses a file that is not a trace."""
     refused = await run_bench("matching", "README.md", *QUICK_OPTIONS)
     assert refused.code == 1 and "README.md, line" in refused.err
     figures = await run_quick("matching", "tests/data/pickups.csv", "--limit", "6", "--technicians", "4")
@@ -280,7 +280,7 @@ async def test_matching_runs() -> None:
 
 
 async def test_plan_runs() -> None:
-    """The benchmark `plan` compares a planned day with greedy insertion, also at the places of a trace. It refuses a
+    """The benchmark `plan` compares a planned day with greedy insertion, also with the places of a trace. It refuses a
     trace with too few places.
     """
     few = await run_bench("plan", *QUICK_OPTIONS, "--trace", "tests/data/pickups.csv", "--jobs", "500")

@@ -61,7 +61,9 @@ def test_a_run_that_failed_without_a_name_is_red(checkout: Path) -> None:
 
 
 def test_a_run_that_left_a_function_unreached_is_red(checkout: Path) -> None:
-    """If a function was not reached on both databases, CI fails and names it, though the failed test would pass now."""
+    """If a function was not called on both databases, CI fails and names it, even if the failed test passes in the
+    retry.
+    """
     code, output, _ = run_retry(checkout, FLAKY, unreached=["a.read (sqlite)"])
     assert code == 1 and "no test reaches a.read (sqlite)" in output and "ONCE MORE" not in output
 

@@ -1,5 +1,5 @@
-"""Days to plan, from a seed: jobs at places of a made-up city or of a trace of pickups, and technicians with shifts.
-``check_day`` checks solutions; it shares nothing with the planner but the description of the day.
+"""Create days to plan from a seed: jobs at places of an artificial city or of a trace of pickups, and technicians with
+shifts. ``check_day`` checks solutions; it shares only the description of the day with the planner.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CENTRES, CITY_KM, CENTRE_KM = 6, 12.0, 2.0
 
 
 def made_up_places(random: Random, number: int) -> list[Place]:
-    """Return places of a city: around some centres, and a third of them anywhere in it."""
+    """Return places of an artificial city: two thirds of them around some centres, the others anywhere in the city."""
     km = 1000 / METRES_PER_DEGREE
     centres = [(random.uniform(-1, 1) * CITY_KM, random.uniform(-1, 1) * CITY_KM) for _ in range(CENTRES)]
     places = []
@@ -42,8 +42,8 @@ def made_up_places(random: Random, number: int) -> list[Place]:
 
 
 def make_day(random: Random, pool: Sequence[Place] | None, jobs: int, technicians: int) -> DayProblem:
-    """Return a day: places from ``pool`` (made up without it), four skills of which each technician has two, windows of
-    two hours for three of five jobs, shifts of ten hours that begin at home.
+    """Return a day: places from ``pool`` (None: of an artificial city), four skills of which each technician has two,
+    windows of two hours for three of five jobs, and shifts of ten hours that begin at home.
     """
     number = jobs + technicians
     places = random.sample(pool, number) if pool else made_up_places(random, number)
@@ -69,7 +69,7 @@ def _travel_s(origin: Place, destination: Place) -> int:
 
 
 def check_day(problem: DayProblem, tours: Sequence[Sequence[int]]) -> tuple[float, list[str]]:
-    """Follow each technician through the day. Return the travel time in seconds and every rule that is broken."""
+    """Check the day of each technician. Return the total travel time in seconds and a sentence for each broken rule."""
     travelled, flaws, seen = 0.0, [], set()
     for shift, tour in zip(problem.shifts, tours, strict=True):
         clock: float = shift.start_s

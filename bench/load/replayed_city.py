@@ -1,9 +1,9 @@
-"""A recorded day replayed over a real Redis in simulated time: jobs are booked at the recorded times and places, the
+"""Replay a recorded day over a real Redis in simulated time: jobs are booked at the recorded times and places, the
 engine assigns them, and technicians travel, work and become free.
 
-The zone's clock is moved from one instant at which something happens to the next one, and stands still in between: a
-loaded machine gives the same figures as a quiet one. Leases and the age of positions do not count, because the apps of
-the technicians are not simulated: the zone counts as reopened at each move of the clock, so that its grace never ends.
+The zone's clock jumps from one event to the next one, and stands still in between. Therefore a loaded machine gives the
+same figures as a quiet one. Leases and the age of positions do not count, because the apps of the technicians are not
+simulated: the zone counts as reopened at each move of the clock, so that its grace never ends.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ finish = {{ by = ["holder"], from = ["held"], to = "over", event = "job.status" 
 
 
 class Ride(NamedTuple):
-    """One finished replay of a pickup: how long it waited for its technician (s), and how far away (m) they were."""
+    """One replayed pickup: the time (s) until it had a technician, and the technician's distance (m)."""
 
     waited_s: float
     pickup_m: float
@@ -111,7 +111,7 @@ class ReplayedCity:
         self._agenda: list[tuple[float, int, Any]] = []
 
     async def replay(self, seed: int) -> None:
-        """Replay all pickups, until each of them has a technician."""
+        """Replay all pickups until each of them has a technician."""
         random = Random(seed)
         service, customer = await self._prepare(random)
         begun, start = self._at_ms, self._pickups[0].at
@@ -138,8 +138,8 @@ class ReplayedCity:
                 print_progress(f"  {reported:,} of {len(self._pickups):,} jobs taken, {hours:.1f} simulated hours")
 
     async def time_window(self, seed: int, jobs: int, valkey: Child) -> WindowTimes:
-        """Book ``jobs`` jobs at places of the pickups, and end one window with all of them. All technicians are free.
-        Return its times, with the takes.
+        """Book ``jobs`` jobs at places of the pickups while all technicians are free, and run one window with all of
+        them. Return the times of the window and its takes.
         """
         random = Random(seed)
         service, customer = await self._prepare(random)
@@ -206,7 +206,7 @@ class ReplayedCity:
         await jobs.run_command(self._engine, who, job, CommandInput(command="finish"))
 
     async def _note_assignments(self, random: Random) -> None:
-        """Read from the log who got which job, and put the end of each such job on the agenda."""
+        """Read from the log which technician got which job, and schedule the end of each such job."""
         while True:
             after = f"({self._seen}"
             page = await self._engine.store.command("XRANGE", keys.log(DEFAULT_ZONE), after, "+", "COUNT", LOG_PAGE)

@@ -1,4 +1,4 @@
-"""How much nearer are technicians, and how much sooner, when jobs are matched in windows and not one by one?
+"""How much shorter are the distances and the waiting times when jobs are matched in windows and not one by one?
 
 A recorded day is replayed over Valkey in simulated time, once for each policy: *at once, nearest* (the engine chooses
 for one job at a time, and tries again after 60 s), windows that assign the cheapest pairs first, and windows with the
@@ -125,7 +125,7 @@ async def _open_city(
 
 
 async def _time_windows(rig: Rig, report: Report, arguments: argparse.Namespace, pickups: Sequence[Pickup]) -> None:
-    """Measure one large window, from the view of its jobs to the last take."""
+    """Measure one large window, from the reading of its jobs to the last assignment."""
     times, matched = [], 0
     jobs, technicians = min(WINDOW_JOBS, len(pickups)), min(WINDOW_TECHNICIANS, 5 * len(pickups))
     for number in range(arguments.rounds):
@@ -175,7 +175,7 @@ def _compare_solvers(report: Report, arguments: argparse.Namespace, pickups: Seq
     has_scipy = arguments.peers and _find_scipy(report)
     largest = MOST_TIMES_THE_PICKUPS * len(pickups)
     for name, (jobs, technicians) in WINDOWS.items():
-        if technicians > largest:  # of so few places, a larger window repeats each many times
+        if technicians > largest:  # the trace has so few places that a larger window would repeat each many times
             continue
         ours_ms, theirs_ms = [], []
         for number in range(max(3, arguments.rounds)):
@@ -205,7 +205,9 @@ def _find_scipy(report: Report) -> bool:
 
 
 def _draw_window(random: Random, pickups: Sequence[Pickup], jobs: int, technicians: int) -> tuple[Edges, list[int]]:
-    """Return a window at places of the trace: costs in ms of travel, each job with its nearest technicians."""
+    """Return the edges and the costs of a random window at places of the trace: each job with its nearest technicians,
+    in ms of travel.
+    """
     places = random.choices(pickups, k=technicians)
     edges = []
     for job in random.choices(pickups, k=jobs):

@@ -2,7 +2,7 @@
 
 A round is a day from a seed. Three planners get the same day: greedy insertion (one job after the other, each where it
 adds the least travel), Callout's ruin and recreate with a budget of ``--seconds`` of processor time, and VROOM, which
-ends by itself. A checker follows each technician through the day; a broken window, skill or shift ends the benchmark.
+ends by itself. A checker checks the day of each technician; a broken window, skill or shift ends the benchmark.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def run(_: Rig, arguments: argparse.Namespace) -> Report:
 
 
 def _read_places(arguments: argparse.Namespace) -> list[Place] | None:
-    """Return the different places of the trace, or None without one. Raise BenchError when it cannot be used."""
+    """Return the different places of the trace; None without a trace. Raise BenchError when it cannot be used."""
     if arguments.trace is None:
         return None
     try:

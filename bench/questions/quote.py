@@ -1,4 +1,4 @@
-"""How long does a quoted price take, with the demand of its area, and a booking that uses it up?
+"""How long does it take to create a quote, with the demand of its area, and to book with the quote?
 
 One customer requests quotes one after the other, by calls of the engine. The service and the cap of the zone are read
 from SQL, the demand from Redis, and the script stores the quote. The goal is that of docs/design.md, chapter 9.
@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(rig: Rig, arguments: argparse.Namespace) -> Report:
-    """Ask for quotes and book with them in each round, and return the report of the times."""
+    """Request quotes and book with them in each round, and return the report of the times."""
     return uvloop.run(_run(rig, arguments))
 
 
@@ -48,7 +48,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     data.mkdir()
     async with open_engine(Settings(data=str(data), redis=url, limits="off")) as engine:
         customer, wanted = await _create_customer(engine)
-        await _time_quotes(engine, customer, wanted, 20)  # the first ones load what all others use
+        await _time_quotes(engine, customer, wanted, 20)  # the first quotes load data that all others use
         rounds, cpu_ms = [], []
         for number in range(arguments.rounds):
             print_progress(f"round {number + 1}: {arguments.quotes} quotes and bookings")
@@ -66,7 +66,9 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 async def _create_customer(engine: Engine) -> tuple[Principal, Booking]:
-    """Create a customer, a service and a pulse of its area. Return the customer, and what they ask the price of."""
+    """Create a customer, a service and a pulse of its area. Return the customer and the booking for which they request
+    quotes.
+    """
     new = accounts.NewAccount(email="bench@example.org", password="correct horse", name="Bench", role="customer")
     account = await accounts.create_user(engine, ADMIN, new)
     service = services.NewService(name="Plumbing", category="home", base_amount=5_000, currency="EUR")

@@ -118,7 +118,7 @@ def postgres_name(request: pytest.FixtureRequest, has_schema: bool) -> str:
 async def postgres_settings(
     request: pytest.FixtureRequest, base_settings: Settings, postgres_socket: Path, postgres_name: str, tmp_path: Path
 ) -> AsyncIterator[Settings]:
-    """Yield settings with a PostgreSQL database, behind a proxy if the test takes the database away."""
+    """Yield settings with a PostgreSQL database; behind a proxy if the test cuts the connections to the database."""
     if "database_away" not in request.fixturenames:
         yield msgspec.structs.replace(base_settings, database=url_of(postgres_name, postgres_socket))
         return

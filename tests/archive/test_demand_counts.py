@@ -1,4 +1,4 @@
-"""Tests of the counts of requests: what is counted, where, and that nothing is counted twice."""
+"""Tests of the counts of requests: what is counted in which area, and that nothing is counted twice."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def read_counts(archive: Archive) -> dict[tuple[str, str], list[int]]:
 
 
 async def test_a_booking_is_counted_once_in_its_cell_and_postal_code(archive: Archive) -> None:
-    """Bookings, acceptances and expiries are counted where they are, over batches that follow one another. A technician
-    who is only asked, the public part of a job, and a job without a position are not counted.
+    """Bookings, acceptances and expiries are counted at their places, over several batches. A technician who is only
+    asked, the public part of a job, and a job without a position are not counted.
     """
     await archive_events(archive, [create_demand_event(1, "job.created"), create_demand_event(2, "job.created")])
     more = [
@@ -67,8 +67,8 @@ async def test_a_batch_that_is_applied_twice_is_counted_once(archive: Archive) -
 
 
 async def test_events_of_an_older_release_are_counted_later(archive: Archive) -> None:
-    """Events that an archiver without counts has stored are counted by the next archiver, once, and then the counts
-    continue.
+    """If an older archiver has stored events without counting them, the next archiver counts them once and
+    continues.
     """
     for seq in (1, 2, 3):
         await archive_events(archive, [create_demand_event(seq, "job.created", postal_code=None)], before=seq - 1)
@@ -98,7 +98,7 @@ def book_quote(seq: int, quote: str, at: int, kind: str = "job.created") -> Even
 
 async def test_a_customer_who_asks_twice_counts_once_in_ten_minutes(archive: Archive) -> None:
     """A quote counts in its cell and postal code, once for each customer, cell and ten minutes, in one batch or in two.
-    A quote that the engine gave in the step of a booking is not counted: the booking is.
+    A quote that was created in the step of a booking is not counted, because the booking is counted.
     """
     await archive_events(archive, [create_quote(1, "q1", 0), create_quote(2, "q2", 1_000)])
     more = [
@@ -115,7 +115,9 @@ async def test_a_customer_who_asks_twice_counts_once_in_ten_minutes(archive: Arc
 
 @pytest.mark.parametrize("batches", [1, 2, 3])
 async def test_a_quote_that_is_booked_counts_as_a_booking_alone(archive: Archive, batches: int) -> None:
-    """A booking or an edit with a quote takes the quote's count back, once, in whichever batches the events are."""
+    """A booking or an edit with a quote subtracts the quote's count once, even if the events are in different
+    batches.
+    """
     events = [
         create_quote(1, "q1", 0),
         create_quote(2, "q2", 700_000),

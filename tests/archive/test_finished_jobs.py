@@ -77,7 +77,7 @@ async def test_every_command_is_refused_as_before_the_eviction(engine: Engine) -
 
 async def test_a_step_is_repeated_after_the_eviction(engine: Engine) -> None:
     """A second claim of the holder and a repeat of the last step get the first reply, also after the done job was
-    evicted; a claim of one whom ops assigned gets `taken`, before and after.
+    evicted. If ops assigned the holder, their claim gets `taken` before and after the eviction.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     winner, other = [await people.technician(engine, name, service) for name in ("t1", "t2")]

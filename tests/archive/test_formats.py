@@ -95,8 +95,8 @@ async def test_a_running_older_release_is_refused_after_the_upgrade(settings: Se
 
 
 async def test_an_older_release_that_starts_after_the_upgrade_is_refused(settings: Settings) -> None:
-    """An older release does not open a zone of a newer format; nor does it after Redis was emptied, when SQL alone says
-    so: it does not rebuild the zone.
+    """An older release does not open a zone of a newer format. After Redis was emptied, only SQL knows the format, and
+    the older release does not rebuild the zone.
     """
     async with open_release(settings, OLD) as old:
         scene = await open_old_scene(old)

@@ -1,4 +1,4 @@
-"""A blueprint whose commission is all of the money, on both databases."""
+"""A blueprint whose commission is the whole amount, on both databases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.archive.test_refunds import archive_and_forget, create_confirmed_job
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """Return settings with a `marketplace` of which the platform keeps everything."""
+    """Return settings with a `marketplace` whose commission is the whole amount."""
     text = (catalogue.shipped_folder() / "marketplace.toml").read_text()
     assert "per_mille = 100," in text
     folder = tmp_path / "blueprints"
@@ -27,8 +27,8 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 
 async def test_a_refund_takes_back_the_fees_of_a_forgotten_job(engine: Engine) -> None:
-    """The ledger has no line of the technician. Nevertheless a refund and a later capture go to and from the fees when
-    Redis has forgotten the job, and nothing stays in the job's account.
+    """The ledger has no line of the technician. Nevertheless a refund and a later capture change the fees after Redis
+    has deleted the job, and nothing stays in the job's account.
     """
     _, job = await create_confirmed_job(engine)
     await pay(engine, job, "captured", 5000, "pi_1")

@@ -1,4 +1,4 @@
-"""Tests of the ledger, on both databases: what each event about money books, and that the books cannot be changed."""
+"""Tests of the ledger, on both databases: the entries of each event about money, and that no row can be changed."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ async def read_lines(archive: Archive) -> list[tuple[Any, ...]]:
 
 
 async def read_sums(engine: Engine) -> dict[str, int]:
-    """Archive everything. Return the sum of each account that is not 0, in USD but for others, and check that the
-    lines sum to 0.
+    """Archive everything. Return the balance of each account that is not 0, and check that the lines sum to 0. A
+    balance in another currency than USD has its own key.
     """
     await archiver.run_once(engine)
     lines = ledger_lines.c
@@ -63,7 +63,7 @@ async def read_sums(engine: Engine) -> dict[str, int]:
 
 
 async def read_balance(engine: Engine) -> tuple[int, int, int]:
-    """Return what t1 has pending, available and paid out, in USD."""
+    """Return the pending, available and paid-out amounts of the technician t1, in USD."""
     found = await earnings.read_earnings(engine, ADMIN_CALLER, "t1")
     (usd,) = [each for each in found.balance if each.currency == "USD"]
     return usd.pending, usd.available, usd.paid_out
@@ -76,8 +76,9 @@ async def _write(archive: Archive, changes: list[Any]) -> None:
 
 
 async def test_money_of_a_job_is_booked(engine: Engine) -> None:
-    """Captures credit the job. The step into `done` moves its money to the technician, pending and without the fee. A
-    later capture and a refund follow, also when Redis has forgotten the job; another currency stays with the job.
+    """Captures credit the job. The step into `done` moves the job's money, less the fee, to the technician as pending.
+    A later capture and a refund do the same, also after Redis has deleted the job. Money in another currency stays in
+    the job's account.
     """
     await create_account(engine, "t1")
     _, job = await create_confirmed_job(engine)
@@ -100,10 +101,10 @@ async def test_money_of_a_job_is_booked(engine: Engine) -> None:
 
 
 async def test_payouts_cannot_exceed_what_is_available(engine: Engine) -> None:
-    """Only ops and services request payouts, of known technicians, of what is available and of what the ledger has; of
-    two at once one wins. The same reference is the same payout; a failed one gives the money back; nothing changes it.
-    An event that the log has twice is booked once. Money and a payout under way prevent an erasure, also while the
-    ledger does not have them.
+    """Only ops and services can request payouts, for known technicians and of at most the available amount; of two
+    requests at the same time one succeeds. A repeat of the reference returns the same payout. A failed payout gives the
+    money back, and its outcome never changes. An event that the log contains twice is booked once. A balance and an
+    unfinished payout prevent an erasure, also while the ledger does not have them yet.
     """
     await create_account(engine, "t1")
     _, job = await create_confirmed_job(engine)
@@ -157,7 +158,7 @@ async def test_payouts_cannot_exceed_what_is_available(engine: Engine) -> None:
     second = await payouts.request_payout(engine, ADMIN_CALLER, msgspec.structs.replace(new, reference="tr_8"))
     async for name in engine.store.redis.scan_iter("*:req:outbox:*"):
         await engine.store.redis.delete(name)
-    await payout_events.append_waiting(engine)  # as after Redis has lost the record, but not the event
+    await payout_events.append_waiting(engine)  # as if Redis had lost the idempotency record, but not the event
     told = [event for event in await event_log.events(engine, "payout.requested") if b"tr_8" in event.data]
     assert len(told) == 2
     await payouts.settle_payout(engine, ADMIN_CALLER, second.value.id, "paid")
@@ -168,7 +169,7 @@ async def test_payouts_cannot_exceed_what_is_available(engine: Engine) -> None:
 
 async def test_the_ledger_is_immutable_and_balanced(engine: Engine, settings: Any) -> None:
     """The database refuses to change or delete a row, an entry that does not balance, another line for an entry, and a
-    line without an entry. Written anew from the events, the ledger has the same lines.
+    line without an entry. A ledger that is written again from the events has the same lines.
     """
     _, job = await create_confirmed_job(engine)
     await pay(engine, job, "captured", 5000, "pi_1")

@@ -1,5 +1,5 @@
-"""The ledger against a small model, on both databases: captures, parts, refunds, disputes, payouts and repeats in any
-order, an archiver that dies in a transaction or after it, and jobs that Redis has forgotten.
+"""The ledger against a small model, on both databases: captures, partial payments, refunds, disputes, payouts and
+repeats in any order, an archiver that dies in a transaction or after it, and jobs that Redis has deleted.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ MAX_JOBS = 3
 
 
 def fee_of(amount: int, per_mille: int) -> int:
-    """Return the fee, rounded to minor units; a half is the technician's."""
+    """Return the fee, rounded to minor units; a half is rounded down, in favour of the technician."""
     return -(-(2 * amount * per_mille - 1000) // 2000)
 
 
 class Charge(msgspec.Struct):
-    """What a charge captured, and what of it was refunded."""
+    """The amount that a charge captured, and the part of it that was refunded."""
 
     amount: int
     currency: str
@@ -67,12 +67,12 @@ class Work(msgspec.Struct):
     is_forgotten: bool = False
 
     def net(self, currency: str = "USD") -> int:
-        """Return what was paid and not refunded."""
+        """Return the amount that was paid and not refunded."""
         return sum(each.amount - each.back for each in self.charges.values() if each.currency == currency)
 
 
 class LedgerModel(EngineMachine):
-    """The machine. Each example has a technician of its own; the books are those of all examples."""
+    """The state machine. Each example has a technician of its own; the ledger contains all examples."""
 
     service: ServiceId
     customer: Principal
@@ -92,7 +92,7 @@ class LedgerModel(EngineMachine):
     @precondition(lambda self: len(self.works) < MAX_JOBS)
     @rule(blueprint=st.sampled_from(sorted(PER_MILLE)))
     def book(self, blueprint: str) -> None:
-        """Book a job that the technician accepts: of the marketplace it is worked and confirmed."""
+        """Book a job that the technician accepts. A job of the marketplace is also done and confirmed."""
         self.works.append(Work(self.wait(self._book(blueprint)), blueprint))
 
     async def _book(self, blueprint: str) -> JobId:
@@ -118,13 +118,13 @@ class LedgerModel(EngineMachine):
 
     @rule(data=st.data(), amount=st.integers(4000, 6000))
     def pay_about_the_price(self, data: st.DataObject, amount: int) -> None:
-        """Report a capture that is about the price, which is 5000."""
+        """Report a capture near the price, which is 5000."""
         self.capture(data, amount, "USD")
 
     @precondition(lambda self: any(work.charges for work in self.works))
     @rule(data=st.data(), share=st.integers(1, 1000), own=st.booleans())
     def refund(self, data: st.DataObject, share: int, own: bool) -> None:
-        """Refund a part of what is left of a charge, or all of it; more than that is refused."""
+        """Refund a part of the rest of a charge, or all of it; a larger refund is refused."""
         work = data.draw(st.sampled_from([work for work in self.works if work.charges]))
         reference, charge = data.draw(st.sampled_from(sorted(work.charges.items())))
         left = charge.amount - charge.back
@@ -146,7 +146,9 @@ class LedgerModel(EngineMachine):
         assert self.wait(self._put(job, word)).repeated
 
     async def _put(self, job: JobId, word: Payment) -> PaymentOutcome:
-        """Report a payment. A job that Redis has forgotten is restored, which needs the archive up to the head."""
+        """Report a payment. A job that Redis has deleted is restored, for which the archive must have reached the
+        head.
+        """
         if any(work.is_forgotten for work in self.works):
             await archiver.run_once(self.engine)
         return await put_payment(self.engine, PAYMENT_SERVICE, job, word)
@@ -190,7 +192,7 @@ class LedgerModel(EngineMachine):
     @precondition(lambda self: any(self._can_be_forgotten(work) for work in self.works))
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:
-        """Let Redis forget a job that is done, and its log."""
+        """Delete a done job and its log from Redis."""
         work = data.draw(st.sampled_from([work for work in self.works if self._can_be_forgotten(work)]))
         self.wait(archive_and_forget(self.engine, work.name))
         work.is_forgotten = True
@@ -206,7 +208,7 @@ class LedgerModel(EngineMachine):
 
     @rule(where=st.sampled_from(("transaction", "after")))
     def kill_the_archiver(self, where: str) -> None:
-        """Let the archiver die in its transaction, or after it; the next one goes on."""
+        """Let the archiver die in its transaction, or after it; the next one continues."""
         target: Any = (ledger_rows, "apply_rows") if where == "transaction" else (apply, "apply_batch")
         original = getattr(*target)
 
@@ -220,7 +222,9 @@ class LedgerModel(EngineMachine):
 
     @rule(data=st.data(), amount=st.integers(1, 6000))
     def pay_out(self, data: st.DataObject, amount: int) -> None:
-        """Request a payout: it succeeds exactly if so much is available. Settle some, and repeat everything."""
+        """Request a payout: it succeeds exactly if the amount is available. Settle some payouts, and repeat each
+        request.
+        """
         _, available, _ = self.check_books()
         new = NewPayout(technician=self.technician, amount=amount, currency="USD", reference=uuid.uuid4().hex)
         request = payouts.request_payout
@@ -237,7 +241,9 @@ class LedgerModel(EngineMachine):
         self.payouts[payout.id] = amount, outcome
 
     def check_books(self) -> tuple[int, int, int]:
-        """Archive everything and compare the books with the model. Return pending, available and paid out."""
+        """Archive everything and compare the ledger with the model. Return the pending, available and paid-out
+        amounts.
+        """
         sums, found = self.wait(self._read_books())
         for work in self.works:
             kept = 0 if work.is_done else work.net()
@@ -263,7 +269,7 @@ class LedgerModel(EngineMachine):
         return sums, (await earnings.read_earnings(self.engine, ADMIN_CALLER, self.technician)).balance
 
     def teardown(self) -> None:
-        """Compare the books at the end of each example."""
+        """Compare the ledger with the model at the end of each example."""
         if hasattr(self, "technician"):
             self.check_books()
 
@@ -293,8 +299,9 @@ async def write_anew(archive: Archive, folder: Path) -> list[list[tuple[Any, ...
 
 
 def test_the_ledger_keeps_to_its_model(settings: Settings, tmp_path: Path) -> None:
-    """In examples of some thirty steps all accounts sum to 0, each job's account is what was asked, paid and refunded,
-    and no payout exceeds what is available. Written anew from the events, the ledger has the same entries and lines.
+    """In examples of about thirty steps all accounts sum to 0, each job's account agrees with its payments and refunds,
+    and no payout exceeds the available amount. A ledger that is written again from the events has the same entries and
+    lines.
     """
     loop, stack = asyncio.new_event_loop(), AsyncExitStack()
     try:

@@ -165,8 +165,8 @@ async def test_an_archive_without_an_audit_tree_is_marked(settings: Settings, mo
 
 
 async def test_technicians_get_what_earlier_events_say(engine: Engine) -> None:
-    """An archive whose events were stored before there was a table of technicians' states gets the states that the
-    archiver computes from the same events. What a row has from later events is not lost.
+    """If an archive's events were stored before the table of technicians' states existed, the migration fills the table
+    with the states that the archiver computes from the same events. Values of later events in a row are not lost.
     """
     scene = await open_scene(engine, capacity=5)
     job = people.id_of(await scene.book_and_claim())
@@ -183,7 +183,7 @@ async def test_technicians_get_what_earlier_events_say(engine: Engine) -> None:
             else:
                 await conn.execute(text("DELETE FROM technician_states"))
             await conn.execute(text("UPDATE alembic_version SET version_num = '0026'"))
-            await conn.run_sync(upgrade_to, "0027")  # later ones would find their own changes
+            await conn.run_sync(upgrade_to, "0027")  # later migrations would find their own changes
             await conn.execute(text(f"UPDATE alembic_version SET version_num = '{migrate.newest_revision()}'"))
         found = await read_states(engine.archive)
         assert found == [row | {"accepted": row["accepted"] + more} for row in expected]

@@ -11,7 +11,9 @@ from tests.support import people
 
 
 async def test_a_late_refund_keeps_photos_and_record(engine: Engine) -> None:
-    """A refund of a job that Redis has forgotten restores it whole: photos and record are the same before and after."""
+    """A refund of a job that Redis has deleted restores the whole job: photos and record are the same before and
+    after.
+    """
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service, capacity=10)
     job = await finish_job(engine, carla, tom, service)

@@ -146,7 +146,7 @@ async def test_an_announcement_that_the_log_lost_is_made_again(engine: Engine) -
 
 
 async def test_finished_jobs_closed_rooms_and_old_notifications_go(settings: Settings) -> None:
-    """Each kind has its own number of days (quotes: that of jobs); 0 keeps it for ever. Live jobs and open
+    """Each kind has its own number of days (quotes have that of jobs); with 0 it is never deleted. Live jobs and open
     rooms stay.
     """
     kept_one_day = msgspec.structs.replace(settings, keep_jobs_days=1, keep_messages_days=1)

@@ -91,7 +91,9 @@ async def test_a_rebuild_reads_rooms(archive: Archive, settings: Settings) -> No
 
 
 async def test_a_published_head_must_be_stored(archive: Archive) -> None:
-    """A signed head that was published is missing in a database without its row: the seq after the last is "cut"."""
+    """If a published signed head is not in the database, the verification reports the events after the last stored seq
+    as "cut".
+    """
     await archive_count(archive, 3)
     published = await sign_head(archive)
     assert (await verify_zone(archive, DEFAULT_ZONE, published=published)).findings == []
@@ -102,7 +104,9 @@ async def test_a_published_head_must_be_stored(archive: Archive) -> None:
 
 
 async def test_counters_of_a_technician_are_read_from_sql(archive: Archive, settings: Settings) -> None:
-    """A technician who comes to a zone has the counters that SQL has of them there. Who was never there has none."""
+    """A technician who enters a zone has the counters that SQL has stored for them in this zone, or none if they were
+    never there.
+    """
     north = Zone("north")
     async with open_engine(msgspec.structs.replace(settings, zones=(north, DEFAULT_ZONE))) as engine:
         new, known = await staff.register_technician(engine), await staff.register_technician(engine)
@@ -117,8 +121,8 @@ async def test_counters_of_a_technician_are_read_from_sql(archive: Archive, sett
 
 
 async def test_the_chores_of_a_server_do_their_work(settings: Settings) -> None:
-    """The chores that a server does by itself work on both databases: no repair fails, the blueprints are compared, and
-    what is learnt of demand and travel times is stored and read again.
+    """The background chores of a server work on both databases: no repair fails, the blueprints are compared, and the
+    learnt state of demand and travel times is stored and read again.
     """
     async with open_engine(settings) as engine:
         service, customer = await people.service(engine), await people.customer(engine)
@@ -136,7 +140,7 @@ async def test_the_chores_of_a_server_do_their_work(settings: Settings) -> None:
 
 
 async def test_a_plan_of_all_technicians_reads_who_is_approved(settings: Settings) -> None:
-    """The technicians of a zone whom a review has approved are those of a day plan that names nobody."""
+    """A day plan that names no technicians contains all approved technicians of the zone."""
     async with open_engine(settings) as engine:
         new = await staff.register_technician(engine)
         approved = await staff.create_eligible_technician(engine, await people.service(engine))
@@ -145,7 +149,7 @@ async def test_a_plan_of_all_technicians_reads_who_is_approved(settings: Setting
 
 
 async def test_reviewers_find_who_waits_with_their_documents(settings: Settings) -> None:
-    """The queue of reviews has a technician who is new, with what they uploaded; a technician takes 20 files."""
+    """The queue of reviews contains a new technician with their documents; a technician may have 20 files."""
     async with open_engine(settings) as engine:
         new = await staff.register_technician(engine)
         await staff.create_eligible_technician(engine, await people.service(engine))
@@ -178,7 +182,9 @@ async def test_the_ledger_of_an_older_release_is_written(archive: Archive, monke
 
 
 async def test_a_month_ends_when_the_last_zone_says_so(settings: Settings) -> None:
-    """A statement is not final while the clock of one zone is still in its month: that zone may add an event of it."""
+    """A statement is not final while the clock of one zone is still in the statement's month, because that zone may add
+    an event.
+    """
     north = Zone("north")
     async with open_engine(msgspec.structs.replace(settings, zones=(north, DEFAULT_ZONE))) as engine:
         until_ms = await ledger_position.read_clock(engine)

@@ -1,4 +1,6 @@
-"""Travel times are learnt from finished jobs in SQL, and their quality is counted before. On both databases."""
+"""Travel times are learnt from finished jobs in SQL, after the accuracy of the predictions was counted. On both
+databases.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ LAT, LON = people.HERE.lat, people.HERE.lon
 
 @pytest.fixture(autouse=True)
 def unlearnt() -> Iterator[None]:
-    """Let this process forget what the test has learnt."""
+    """Delete the travel times that the test has learnt from this process."""
     yield
     travel.use_times({})
 
@@ -72,14 +74,14 @@ async def store_jobs(
 
 
 async def learn(engine: Engine, now: int = NOW) -> int:
-    """Take the zone's turn to learn, and learn. Return how many journeys were counted."""
+    """Let the zone learn once. Return how many journeys were counted."""
     assert await stored.take_learning(engine.archive, DEFAULT_ZONE, now, now + 1)
     return await travel_learner.learn_zone(engine, DEFAULT_ZONE, now)
 
 
 async def test_a_zone_learns_from_its_finished_jobs(engine: Engine) -> None:
-    """With 250 finished journeys a zone has travel times of its own, of whole journeys and on the way. Another process
-    has them after it has loaded them. Other zones still have those of the cold start.
+    """With 250 finished journeys a zone has travel times of its own, for whole journeys and for the rest of a journey.
+    Another process uses them after it has loaded them. Other zones still have the times of the cold start.
     """
     await store_jobs(engine, 250)
     assert await learn(engine) == 250
@@ -96,7 +98,7 @@ async def test_a_zone_learns_from_its_finished_jobs(engine: Engine) -> None:
 
 
 async def test_a_journey_that_was_driven_is_counted(engine: Engine) -> None:
-    """A journey of a real job is counted from what SQL has of it: its path, its times and its promise."""
+    """A journey of a real job is counted from its rows in SQL: its path, its times and its promise."""
     trip = await start_trip(engine)
     for north in (2900, 2000, 1200, 500, 20, 10, 5, 5):
         await trip.send_fix(north, every_s=60)
@@ -113,7 +115,9 @@ async def test_a_journey_that_was_driven_is_counted(engine: Engine) -> None:
 
 
 async def test_few_journeys_are_counted_and_teach_nothing(engine: Engine) -> None:
-    """199 journeys leave the zone at the cold start, with one more it has learnt: those before are not forgotten."""
+    """With 199 journeys the zone still has the times of the cold start. With one more it learns, also from the earlier
+    journeys.
+    """
     await store_jobs(engine, 199)
     assert await learn(engine) == 199
     assert travel_model(DEFAULT_ZONE, NOW, "UTC").seconds_per_km == 150
@@ -123,8 +127,8 @@ async def test_few_journeys_are_counted_and_teach_nothing(engine: Engine) -> Non
 
 
 async def test_each_journey_is_counted_once_before_it_is_learnt(engine: Engine) -> None:
-    """A journey is counted by the times that were known before it, once, whoever counts. One that ended less than a
-    quarter of an hour ago is counted later: its path may not be complete.
+    """A journey is counted once, with the travel times that were known before it, even if several processes count. A
+    journey that ended less than a quarter of an hour ago is counted later, because its path may not be complete.
     """
     await store_jobs(engine, 250)
     await store_jobs(engine, 3, NOW - 60_000, seed=2)
@@ -143,8 +147,8 @@ async def test_each_journey_is_counted_once_before_it_is_learnt(engine: Engine) 
 
 
 async def test_the_quality_is_published(engine: Engine) -> None:
-    """What is published has the share of kept promises, the errors by the time that was left and the sample, up to the
-    time of the count. An unknown zone has none.
+    """The published quality contains the share of kept promises, the errors by the time that was left, and the sample,
+    up to the time of the count. An unknown zone is refused.
     """
     empty = await arrival_quality.read_quality(engine, DEFAULT_ZONE)
     assert (empty.as_of, empty.sample, empty.kept.share, empty.errors[0].median_s) == (None, 0, None, None)
@@ -164,7 +168,9 @@ async def test_the_quality_is_published(engine: Engine) -> None:
 
 
 async def test_of_two_processes_one_learns(engine: Engine) -> None:
-    """Of several processes one takes the zone's turn. If two count at once all the same, only the first is stored."""
+    """Of several processes only one learns for the zone. If two count at the same time nevertheless, only the first
+    result is stored.
+    """
     turns = [await stored.take_learning(engine.archive, DEFAULT_ZONE, NOW, NOW + 60_000) for _ in range(3)]
     assert turns == [True, False, False]
     assert await stored.take_learning(engine.archive, DEFAULT_ZONE, NOW + 60_000, NOW + 120_000)
@@ -192,7 +198,7 @@ async def test_a_job_without_an_end_or_a_known_blueprint_is_no_journey(engine: E
 
 
 async def test_times_of_a_newer_release_are_left_out(engine: Engine) -> None:
-    """A zone whose stored times cannot be read has those of the cold start, and the others have theirs."""
+    """A zone whose stored times cannot be read has the times of the cold start; the other zones have their own."""
     async with engine.archive.begin_write() as conn:
         rows = [{"zone": zone, "due_at": 0, "times": text, "quality": "{}"}
                 for zone, text in (("main", '{"journeys":7}'), ("north", "{}"))]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a blueprint may not declare about the files that a command needs."""
+"""Tests of the linter of `needs_files`: each invalid declaration is reported."""
 
 from __future__ import annotations
 

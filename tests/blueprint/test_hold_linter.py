@@ -1,4 +1,4 @@
-"""The linter refuses holds that are never used, and what would change the price of held money without a word."""
+"""The linter refuses holds that are never charged, and price changes that would not change the hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`[dispatch] match` of a blueprint: what the linter refuses, and what the scripts get of it."""
+"""`[dispatch] match` of a blueprint: the refusals of the linter, and the text that the scripts get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a blueprint may not declare about quoted prices."""
+"""Tests of the linter of quoted prices: each invalid declaration is reported."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_example_has_no_problem() -> None:
     ],
 )
 def test_each_problem_is_named(change: dict[str, Any], problem: str) -> None:
-    """Each mistake is one sentence that names its place."""
+    """Each problem is reported as one sentence that names its place."""
     found = problems_of({name: value for name, value in {**GOOD, **change}.items() if value is not None})
     assert any(text.startswith(problem) for text in found), found
 
@@ -96,7 +96,7 @@ def test_a_quoted_price_has_no_bids_and_no_edits_of_the_amount() -> None:
     ],
 )
 def test_a_window_contains_its_hours(window: tuple[str, str, str], moment: str, is_in: bool) -> None:
-    """A window has its days from its beginning, and a window over midnight ends on the next day."""
+    """The days of a window are those of its beginning, and a window over midnight ends on the next day."""
     peak = PeakWindow(*window, by=1100)
     local = datetime.fromisoformat(moment)
     assert peak.contains(local) is is_in

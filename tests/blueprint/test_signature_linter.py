@@ -1,6 +1,4 @@
-"""What a blueprint may not declare about the signature of its customer: money is asked for by it and in no other
-way.
-"""
+"""Tests of the linter of signatures: if the customer signs, no other step may request the payment."""
 
 from __future__ import annotations
 

@@ -96,8 +96,9 @@ async def test_ineligible_technicians_are_not_chosen(engine: Engine) -> None:
 
 
 async def test_a_technician_whose_time_is_taken_is_not_chosen(engine: Engine) -> None:
-    """A booked job goes to the nearest technician who has no other one at that time. The wave's record contains the
-    reason for the others."""
+    """A booked job is assigned to the nearest technician who has no other job at that time. The wave's record contains
+    the reason for the other technicians.
+    """
     service, carla = await people.service(engine), await people.customer(engine)
     near = await people.technician(engine, "near", service, capacity=2)
     await people.technician(engine, "far", service, at=metres_north(500))

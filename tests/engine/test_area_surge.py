@@ -11,8 +11,8 @@ MINUTE_MS = 60_000
 
 
 def run_minutes(surge: AreaSurge, minutes: range, requests_a_minute: dict[str, int]) -> dict[str, AreaPulse]:
-    """Look once a minute, with so many requests in each minute. Return the last pulse of each area, of which each
-    usually has 60 requests an hour and one free technician.
+    """Do one look a minute, with ``requests_a_minute`` of each area in each minute. Return the last pulse of each area.
+    An area usually has 60 requests an hour and one free technician.
     """
     pulses: dict[str, AreaPulse] = {}
     for minute in minutes:
@@ -25,7 +25,7 @@ def run_minutes(surge: AreaSurge, minutes: range, requests_a_minute: dict[str, i
 
 
 def make_surge() -> AreaSurge:
-    """Return a surge of three areas, of which `a` and `b` are neighbours."""
+    """Return the multipliers of three areas, of which `a` and `b` are neighbours."""
     return AreaSurge(lambda area: {"a": ["b"], "b": ["a"]}.get(area, []), {"managed": TABLE})
 
 
@@ -36,7 +36,7 @@ def test_usual_requests_change_no_price() -> None:
 
 
 def test_four_times_the_requests_raise_the_price_there_and_next_door() -> None:
-    """The area's multiplier rises, its neighbour's too but less, and an area farther away keeps its price."""
+    """The area's multiplier rises. Its neighbour's rises less. An area farther away keeps its multiplier."""
     pulses = run_minutes(make_surge(), range(60), {"a": 4, "b": 1, "far": 1})
     assert pulses["a"].multipliers["managed"] > pulses["b"].multipliers.get("managed", 1000) >= 1000
     assert pulses["a"].multipliers["managed"] >= 1400
@@ -44,7 +44,7 @@ def test_four_times_the_requests_raise_the_price_there_and_next_door() -> None:
 
 
 def test_a_restart_goes_on_with_the_multiplier() -> None:
-    """Another process goes on from the stored pulses: the multiplier neither falls at once nor jumps."""
+    """Another process continues from the stored pulses: the multiplier neither drops immediately nor jumps."""
     before = run_minutes(make_surge(), range(60), {"a": 4, "b": 1, "far": 1})
     other = make_surge()
     other.restore(before)

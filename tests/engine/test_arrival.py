@@ -229,8 +229,8 @@ async def test_the_eta_follows_the_fixes(engine: Engine) -> None:
 
 
 async def test_a_stale_fix_gives_no_eta_and_the_end_of_the_job_ends_it(engine: Engine) -> None:
-    """A position that is stale has no ETA. A fix that was measured earlier than the known one moves none. After the job
-    has ended, and while the technician works, there is none.
+    """A stale position has no ETA. A fix that was measured earlier than the known one does not change the ETA. After
+    the end of the job, and while the technician works, there is no ETA.
     """
     trip = await start_trip(engine)
     trip.ahead_s = 0.0

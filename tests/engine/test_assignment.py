@@ -1,5 +1,6 @@
-"""The solvers of matching windows: the exact one costs what scipy's costs, and no solver gives a technician two
-jobs."""
+"""The solvers of matching windows: the exact solver finds the same cost as scipy, and no solver gives a technician two
+jobs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ INSTANCES = 2_000
 
 
 def least_cost(edges: Edges, unmatched: Sequence[int]) -> int:
-    """Return the least cost by scipy: a column for each technician, and one for each job that stays without one."""
+    """Return the least cost, computed by scipy. The matrix has a column for each technician, and one for each job that
+    stays without a technician.
+    """
     technicians = 1 + max((each for row in edges for each, _ in row), default=-1)
     costs = numpy.full((len(edges), technicians + len(edges)), 10**9, dtype=numpy.int64)
     for job, row in enumerate(edges):
@@ -53,8 +56,8 @@ def draw_instance(draw: random.Random) -> tuple[Edges, list[int]]:
 
 
 def test_the_exact_solver_costs_what_scipy_costs() -> None:
-    """In 2,000 drawn windows with ties, zeros and jobs without edges the exact solver has scipy's cost, and the
-    shortest pairs first cost at least as much.
+    """In 2,000 random windows with ties, zeros and jobs without edges the exact solver finds the same cost as scipy,
+    and `shortest_first` costs at least as much.
     """
     draw = random.Random(20141)
     dearer = 0
@@ -74,7 +77,7 @@ ROWS = st.lists(st.dictionaries(st.integers(0, 8), st.integers(0, 20), max_size=
 @given(ROWS, st.data())
 @settings(max_examples=100, deadline=None)
 def test_a_window_found_by_hypothesis_has_the_least_cost(rows: list[dict[int, int]], data: st.DataObject) -> None:
-    """The same holds for what hypothesis finds."""
+    """The costs are also equal for windows that hypothesis draws."""
     edges = [list(row.items()) for row in rows]
     unmatched = data.draw(st.lists(st.integers(0, 25), min_size=len(rows), max_size=len(rows)))
     least = least_cost(edges, unmatched)
@@ -82,7 +85,7 @@ def test_a_window_found_by_hypothesis_has_the_least_cost(rows: list[dict[int, in
 
 
 def test_a_solver_that_is_too_slow_says_so() -> None:
-    """The exact solver raises TooSlow after its time; the shortest pairs first need no limit."""
+    """The exact solver raises TooSlow after its time limit; `shortest_first` needs no limit."""
     edges, unmatched = [[(0, 1)], [(0, 2)]], [5, 5]
     with pytest.raises(TooSlow):
         assignment.exact(edges, unmatched, 1e-9)
@@ -90,7 +93,7 @@ def test_a_solver_that_is_too_slow_says_so() -> None:
 
 
 def test_matchers_are_found_by_name() -> None:
-    """The shipped matchers are found by name, and a name that is not installed is none."""
+    """The shipped matchers are found by name; a name that is not installed is not found."""
     assert matchers.find_matcher("nothing") is None
     assert matchers.find_matcher("exact") is assignment.exact
     assert matchers.find_matcher("shortest_first") is assignment.shortest_first

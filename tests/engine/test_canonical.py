@@ -46,8 +46,8 @@ def test_the_bytes_are_those_of_rfc_8785() -> None:
 
 
 def test_what_is_outside_the_domain_is_refused() -> None:
-    """Floats, large integers, names beyond ASCII, lone surrogates, other types and deep values are refused with the
-    pointer of the value.
+    """Floats, large integers, names that are not ASCII, lone surrogates, other types and deeply nested values are
+    refused with the pointer of the value.
     """
     deep: Any = []
     for _ in range(MAX_DEPTH):
@@ -105,8 +105,8 @@ def record_of(**changes: Any) -> str:
 
 
 def test_the_record_has_what_lasts_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record changes with each of its members, and with nothing that a signature, a payment, a rating or a name
-    changes; that of a signed job is the one that was signed, also under an older text of consent, until it is erased.
+    """The record changes with each of its members, and does not change with a signature, a payment, a rating or another
+    name. The record of a signed job is the one that was signed, also with an older text of consent, until an erasure.
     """
     digest = record_of()
     for change in (
@@ -142,8 +142,8 @@ def test_the_record_has_what_lasts_and_nothing_else(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_image_loses_its_metadata_and_nothing_else() -> None:
-    """A PNG keeps its pixels and loses every other chunk. What is cut, damaged, large, or no PNG is refused, and so are
-    strokes without points.
+    """A PNG keeps its pixels and loses every other chunk. An image that is cut off, damaged, too large or not a PNG is
+    refused, and so are strokes without points.
     """
     plain = make_png()
     noted = make_png(extra=chunk(b"tEXt", b"Author\0Carla") + chunk(b"eXIf", b"GPS")) + b"after the end"

@@ -1,4 +1,4 @@
-"""Tests of day plans: what is refused, what is proposed, and how a plan is applied to jobs that may have changed."""
+"""Tests of day plans: refusals, proposals, and the application of a plan to jobs that may have changed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ async def refusal_of(engine: Engine, caller: Principal = ADMIN, **changes: Any) 
 
 
 class Crossing:
-    """Two technicians who cross the city twice: one has the north at 9 and the south at 12, the other the reverse."""
+    """Two technicians who each cross the city: one has jobs in the north at 9 and in the south at 12, the other the
+    reverse.
+    """
 
     def __init__(self, service: ServiceId, customer: Principal, who: list[Principal], jobs: list[JobId]) -> None:
         self.service, self.customer, self.who, self.jobs = service, customer, who, jobs
@@ -105,8 +107,8 @@ async def test_a_plan_that_cannot_be_is_refused(engine: Engine) -> None:
 
 
 async def test_a_plan_that_is_not_there_is_not_applied(engine: Engine) -> None:
-    """A plan is hidden from everybody but ops. One that does not exist is not found, one that is computed is too early,
-    one whose process has died has failed, and one that is too old has expired.
+    """Only ops can see a plan. To apply a plan is refused: as `not_found` if it does not exist, as too early while it
+    is being computed, as failed if its process has died, and as expired if it is too old.
     """
     await create_crossing(engine)
     for name in ("plan_main_01jb4zqk3m8r5t7v9x2c6d8f0g", "plan_nowhere_01jb4zqk3m8r5t7v9x2c6d8f0g", "x"):
@@ -136,8 +138,8 @@ async def test_a_plan_that_is_not_there_is_not_applied(engine: Engine) -> None:
 
 
 async def test_a_crossing_is_proposed_and_applied(engine: Engine) -> None:
-    """Two technicians who cross the city for nothing exchange a job each, in one group, which saves their travel. The
-    events are those of an ordinary reassignment, with the plan as the reason. To apply it again changes nothing.
+    """Two technicians who cross the city needlessly exchange a job each, in one group, which saves their travel. The
+    events are those of an ordinary reassignment, with the plan as the reason. A second application changes nothing.
     """
     scene = await create_crossing(engine)
     found = await make_plan(engine)
@@ -160,12 +162,14 @@ async def test_a_crossing_is_proposed_and_applied(engine: Engine) -> None:
     assert (again.applied, again.refused) == ([0], [])
     assert len(await event_log.events(engine)) == len(before) + len(new)
     assert (await day_plans.read_plan(engine, ADMIN, found.id)).state == "applied"
-    for move in group.moves:  # a later step knows its own repeat
+    for move in group.moves:  # a later step recognizes its own repeat
         await assign(engine, JobId(move.job), Principal(UserId(move.target), "technician"), "reassign")
 
 
 async def test_a_group_is_applied_whole_or_not_at_all(engine: Engine) -> None:
-    """If one job of a group has changed since, no job of the group moves, and the refusal names the job and why."""
+    """If one job of a group has changed since the computation, no job of the group moves, and the refusal names the job
+    and the reason.
+    """
     scene = await create_crossing(engine)
     found = await make_plan(engine)
     assert found.groups is not None
@@ -180,8 +184,8 @@ async def test_a_group_is_applied_whole_or_not_at_all(engine: Engine) -> None:
 
 
 async def test_what_came_into_the_day_refuses_the_group(engine: Engine) -> None:
-    """A technician who may not work any more, or who has another booking at the time, gets no job by a plan. Once the
-    reason is gone, the same plan is applied.
+    """A technician who may no longer work, or who has another booking at the time, gets no job from a plan. When the
+    reason no longer applies, the same plan can be applied.
     """
     scene = await create_crossing(engine)
     found = await make_plan(engine)
@@ -205,9 +209,9 @@ async def test_what_came_into_the_day_refuses_the_group(engine: Engine) -> None:
 
 
 async def test_waiting_jobs_are_given_away_and_others_stay(engine: Engine) -> None:
-    """A waiting job goes to who has time. Nothing happens to a job of a service that nobody has, which is unserved, to
-    one whose customer has blocked the only technician, to one outside of the working hours, to one of another day, or
-    to one that has no time.
+    """A waiting job is given to a technician who has time. Other jobs do not move: a job of a service that nobody
+    provides (it is unserved), a job whose customer has blocked the only technician, a job outside the working hours, a
+    job of another day, and a job without a time.
     """
     service, other = await people.service(engine), await people.service(engine)
     who, customer, enemy = (
@@ -252,7 +256,7 @@ async def test_accepted_and_started_jobs_are_fixed(engine: Engine) -> None:
 
 
 async def test_a_request_is_done_once(engine: Engine) -> None:
-    """The same key gives the same plan, another request under it is refused."""
+    """A repeat with the same key returns the same plan; another request with this key is refused."""
     request = PlanRequest(zone="main", date=TOMORROW, budget_s=0.1)
     key = str(uuid.uuid4())
     first = await day_plans.create_plan(engine, ADMIN, request, key=key)

@@ -27,7 +27,7 @@ async def this_hour(engine: Engine) -> int:
 
 
 async def fill_counts(engine: Engine, weeks: int, last_hour: int) -> None:
-    """Insert the counts of a city that is made up, up to ``last_hour``."""
+    """Insert the counts of an artificial city, up to ``last_hour``."""
     means = {CELLS["centre"]: 4.0, CELLS["suburb"]: 0.01}
     city = make_city(weeks, means, first_hour=last_hour - weeks * WEEK_HOURS + 1)
     same = {"zone": DEFAULT_ZONE, "kind": "cell", "quoted": 0, "filled": 0, "expired": 0}
@@ -37,7 +37,7 @@ async def fill_counts(engine: Engine, weeks: int, last_hour: int) -> None:
 
 
 async def learn(engine: Engine, chore: demand.ZoneChore | None = None) -> tuple[Any, Any]:
-    """Do the chore, as a process that has just started unless ``chore`` is given. Return what it has learnt."""
+    """Do the chore with ``chore``, or with a new one without state. Return the learnt state."""
     chore = chore or demand.ZoneChore(engine, DEFAULT_ZONE)
     await chore.look()
     whole, areas = chore.demands["cell"].states()
@@ -51,8 +51,8 @@ async def test_a_zone_without_requests_has_no_pulse(engine: Engine) -> None:
 
 
 async def test_the_pulse_has_what_is_there_now(engine: Engine) -> None:
-    """Waiting jobs, free and busy technicians, and the requests of the running hour are counted in the cell and in its
-    parents, and in the postal code to which the cell belongs.
+    """Waiting jobs, free and busy technicians, and the requests of the present hour are counted in the cell, in its
+    parents, and in the postal code of the cell.
     """
     service = await people.service(engine)
     customer = await people.customer(engine)
@@ -71,7 +71,7 @@ async def test_the_pulse_has_what_is_there_now(engine: Engine) -> None:
 
 
 async def test_a_cell_with_few_requests_takes_its_parents_pulse(engine: Engine) -> None:
-    """What is expected of a busy cell comes from the counts of SQL; a quiet one answers with a parent's."""
+    """The expected requests of a busy cell come from its counts in SQL; a quiet cell has the pulse of a parent."""
     hour = await this_hour(engine)
     await fill_counts(engine, 4, hour - 1)
     await demand.run_once(engine, DEFAULT_ZONE)
@@ -85,15 +85,15 @@ async def test_a_cell_with_few_requests_takes_its_parents_pulse(engine: Engine) 
 
 
 async def test_a_restart_learns_the_same_bit_by_bit(engine: Engine) -> None:
-    """Whoever does the chore has the same numbers: a process that never stopped, one that went on from what another
-    stored, and one that learnt everything from the first hour on.
+    """All processes that do the chore have the same numbers: one that never stopped, one that continued from the stored
+    state of another one, and one that learnt all counts from the first hour.
     """
     hour = await this_hour(engine)
     await fill_counts(engine, 3, hour + 30)
     running = demand.ZoneChore(engine, DEFAULT_ZONE)
     await learn(engine, running)
     await advance(engine, 25 * 3600)
-    await learn(engine)  # another process takes over, goes on from what was stored, and stores again
+    await learn(engine)  # another process continues from the stored state, and stores it again
     stored = await demand_models.load(engine.archive, DEFAULT_ZONE, "cell", "UTC")
     assert stored is not None and stored.zone.hour == hour + 24
     await advance(engine, 2 * 3600)
@@ -107,8 +107,8 @@ async def test_a_restart_learns_the_same_bit_by_bit(engine: Engine) -> None:
 
 
 async def test_what_was_learnt_outlives_the_counts(engine: Engine) -> None:
-    """After the oldest counts are deleted a restart goes on from what was stored; if older counts appear, it learns all
-    of them.
+    """After the oldest counts are deleted, a restart continues from the stored state. If earlier counts appear, it
+    learns all counts again.
     """
     hour = await this_hour(engine)
     await fill_counts(engine, 6, hour - 1)
@@ -124,7 +124,9 @@ async def test_what_was_learnt_outlives_the_counts(engine: Engine) -> None:
 
 
 async def test_what_was_learnt_for_another_time_zone_is_learnt_again(engine: Engine) -> None:
-    """A zone that gets another time zone learns its hours of the week from the counts, not from what was stored."""
+    """If a zone's time zone changes, its hours of the week are learnt from the counts again, and the stored state is
+    ignored.
+    """
     hour = await this_hour(engine)
     await fill_counts(engine, 1, hour - 1)
     await demand.run_once(engine, DEFAULT_ZONE)
@@ -133,7 +135,9 @@ async def test_what_was_learnt_for_another_time_zone_is_learnt_again(engine: Eng
 
 
 async def test_an_hour_is_learnt_when_all_of_it_is_archived(engine: Engine) -> None:
-    """While the archive is behind the head at the hour's end, the hour is not learnt; then it is, with everything."""
+    """While the archive is behind the head that the log had at the hour's end, the hour is not learnt. Later it is
+    learnt with all its requests.
+    """
     customer, service = await people.customer(engine), await people.service(engine)
     await people.job(engine, customer, service)
     await archiver.run_once(engine)

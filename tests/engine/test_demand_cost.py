@@ -1,4 +1,6 @@
-"""What the chore of demand costs: in steps of the interpreter, which no other work on the machine changes."""
+"""The cost of the chore of demand, measured in executed lines of Python, which do not depend on the load of the
+machine.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def count_lines(run: Callable[[], object]) -> int:
 
 
 def make_demand() -> tuple[ZoneDemand, list[str]]:
-    """Return a zone that has learnt a day of ``AREAS`` cells and more, and these cells."""
+    """Return the demand of a zone that has learnt more than a day of ``AREAS`` cells, and these cells."""
     cells = [cell_at(52.5, 13.4)]
     for cell in cells:
         if len(cells) < AREAS:
@@ -45,8 +47,8 @@ def make_demand() -> tuple[ZoneDemand, list[str]]:
 
 
 def test_the_cost_grows_with_the_areas_alone() -> None:
-    """The end of an hour executes at most 90 lines an area, and a look at most 30: 7 µs and 4 µs on a slow core. What
-    is expected is computed at the first look only, for ten minutes.
+    """The end of an hour executes at most 90 lines for each area, and a look at most 30: 7 µs and 4 µs on a slow core.
+    The expected requests are computed only at the first look of each ten minutes.
     """
     demand, cells = make_demand()
     areas, supply = len(demand.forecast.profile.areas), {cell: AreaSupply(1, 1, 1) for cell in cells[::4]}
@@ -58,7 +60,7 @@ def test_the_cost_grows_with_the_areas_alone() -> None:
 
 
 def test_the_chore_imports_no_numpy() -> None:
-    """The forecast, the cells and the clusters need neither numpy nor any other package of science."""
+    """The forecast, the cells and the clusters import neither numpy nor another scientific package."""
     code = (
         "import sys, engine.workers.demand, engine.domain.demand; from engine.rules import cells; cells.load_library();"
         "print(*sorted({'numpy', 'scipy', 'pandas', 'lightgbm'} & sys.modules.keys()))"

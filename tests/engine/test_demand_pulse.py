@@ -1,4 +1,6 @@
-"""Tests of the pulse in Redis: where it is found, how old it may be, and that a late writer changes nothing."""
+"""Tests of the pulse in Redis: the area whose pulse is found, its largest age, and that a late writer changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ async def test_there_is_no_pulse_before_the_chore_ran(engine: Engine) -> None:
 
 
 async def test_a_cell_with_few_requests_answers_with_its_parent(engine: Engine) -> None:
-    """The first area of cell and parents that has enough requests answers; if none has, the largest one does."""
+    """The result is the pulse of the first area, from the cell to its largest parent, that has enough requests; if none
+    has, that of the largest parent.
+    """
     now = await now_ms(engine)
     await store(engine, now, **{CELL: encode(sample=LEAST_SAMPLE - 1), PARENT: encode(sample=LEAST_SAMPLE, free=3)})
     found = await demand_pulse.read_place_pulse(engine, DEFAULT_ZONE, *PLACE)
@@ -49,11 +53,11 @@ async def test_a_cell_with_few_requests_answers_with_its_parent(engine: Engine) 
 
 
 async def test_a_pulse_older_than_five_minutes_says_nothing(engine: Engine) -> None:
-    """A reader gets nothing from an old pulse, and the key has a TTL, so that no old surge stays."""
+    """A reader gets no pulse if it is old. The key has a TTL, so that an old multiplier disappears."""
     await store(engine, await now_ms(engine), **{CELL: encode(sample=LEAST_SAMPLE)})
     assert await demand_pulse.read_place_pulse(engine, DEFAULT_ZONE, *PLACE)
     await advance(engine, demand_pulse.MAX_AGE_MS / 1000 + 1)
-    await store(engine, 1, **{CELL: encode(sample=LEAST_SAMPLE)})  # a late runner, which also writes the clock
+    await store(engine, 1, **{CELL: encode(sample=LEAST_SAMPLE)})  # a late process, which also sets the clock
     assert await demand_pulse.read_place_pulse(engine, DEFAULT_ZONE, *PLACE) is None
     left = await engine.store.command("PTTL", keys.demand_pulse(DEFAULT_ZONE, "cell"))
     assert 0 < left <= demand_pulse.TTL_MS

@@ -174,7 +174,7 @@ def _reply_parts(answer: Any) -> tuple[Any, ...]:
 
 
 def photos_of(number: int) -> list[dict[str, Any]]:
-    """Return so many photos, with the members that a job must know."""
+    """Return ``number`` photos, with the members that a job needs."""
     return [{"id": f"file_{each}", "sha256": f"{each:064x}", "kind": "photo"} for each in range(number)]
 
 

@@ -45,7 +45,7 @@ def all_files(blueprint: Blueprint) -> dict[str, int]:
 
 
 def photos_json(files: dict[str, int]) -> str:
-    """Return the record's field with so many photos of each kind."""
+    """Return the field of the job's record with ``files`` photos of each kind."""
     kinds = [kind for kind, count in files.items() for _ in range(count)]
     same = {"bytes": 1, "width": 1, "height": 1, "by": {"id": "holder", "role": "technician"}, "at": rfc3339_of(0)}
     made = [{"id": f"file_{at}", "sha256": f"{at:064}", "kind": kind, **same} for at, kind in enumerate(kinds)]
@@ -94,8 +94,8 @@ class JobSetup:
         )
 
     async def send_to_redis(self, *commands: tuple[str, ...]) -> list[Any]:
-        """Send the commands in one write, on the connection of the scripts: the client library takes many times as
-        long. Return the replies.
+        """Send the commands in one write on the connection of the scripts, because the client library takes many times
+        as long. Return the replies.
         """
         return await asyncio.gather(*(self.engine.store.command(*command) for command in commands))
 

@@ -1,4 +1,4 @@
-"""Tests of the forecast: hours of the week, the band, the baselines, and what may not be looked at."""
+"""Tests of the forecast: hours of the week, the band, the baselines, and that no forecast uses later counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_unknown_time_zone_is_refused() -> None:
     ("day", "after", "hours"), [("2026-03-29", "2026-03-30", 23), ("2026-10-25", "2026-10-26", 25)]
 )
 def test_a_day_on_which_the_clock_changes_has_23_or_25_hours(day: str, after: str, hours: int) -> None:
-    """The day has 23 or 25 hours, one slot is missing or comes twice, and the next day begins at its own slot."""
+    """The day has 23 or 25 hours, one slot is missing or occurs twice, and the next day begins with its own slot."""
     slots, first, last = (
         HourSlots("Europe/Berlin"),
         first_hour_of(day, "Europe/Berlin"),
@@ -79,7 +79,7 @@ def test_a_quantile_holds_its_share_of_the_counts(mean: float, dispersion: float
 
 
 def test_the_future_changes_no_forecast_of_the_past() -> None:
-    """Forecasts are the same, bit by bit, whatever comes after the hour in which they are made."""
+    """Forecasts are exactly the same for any counts after the hour in which they are made."""
     cut = 5 * WEEK_HOURS
     other = [HourCounts(hour, {"busy": 500, "new": 7}) for hour, _ in CITY[cut:]]
     said = []
@@ -113,7 +113,9 @@ def test_a_restored_forecast_goes_on_bit_by_bit() -> None:
 
 
 def test_the_forecast_is_better_than_last_week_and_its_band_holds() -> None:
-    """On a city with busy hours the forecast errs a quarter less than last week, and 75 to 92 % are in its band."""
+    """For a city with busy hours, the errors of the forecast are a quarter smaller than those of "last week", and 75 to
+    92 % of the counts are in its band.
+    """
     test = Backtest(CITY, UTC_SLOTS)
     test.run()
     served, naive = (test.accuracy(name, 1, ["busy", "calm"]) for name in (SERVED, LAST_WEEK))
@@ -123,7 +125,7 @@ def test_the_forecast_is_better_than_last_week_and_its_band_holds() -> None:
 
 
 def test_a_baseline_that_is_better_is_served() -> None:
-    """A city in which every week repeats the last one exactly is served "last week" at all horizons."""
+    """If every week repeats the last one exactly, the baseline "last week" is served at all horizons."""
     week = make_city(1, {"a": 4.0, "b": 1.0})
     repeated = [HourCounts(week[0].hour + n, week[n % WEEK_HOURS].counts) for n in range(4 * WEEK_HOURS)]
     forecast = learn(repeated)
@@ -132,7 +134,7 @@ def test_a_baseline_that_is_better_is_served() -> None:
 
 
 def test_a_new_city_is_served_the_profile_before_anything_is_compared() -> None:
-    """In its first week a city is served the default forecast, which knows the hours of the days before."""
+    """In the first week of a city, the default forecast is served, which uses the same hours of earlier days."""
     forecast = learn(CITY[: 3 * 24])
     assert forecast.best(1) == PROFILE
     assert forecast.ahead()[24]["busy"].mean > 0

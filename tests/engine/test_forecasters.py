@@ -1,5 +1,5 @@
-"""Forecasters that are installed besides the default: another package registers one, and the backtest and the chore of
-demand take it.
+"""Forecasters besides the default one: another package registers one, and the backtest and the chore of demand use
+it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ENTRY_POINTS = "[callout.forecasters]\nfives = callout_fives:Fives\nprofile = ca
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Install a package with a forecaster that knows a city whose requests rise and fall every five hours."""
+    """Install a package with a forecaster that is exact for a city whose requests rise and fall every five hours."""
     install_package(tmp_path, monkeypatch, "callout_fives", PACKAGE, ENTRY_POINTS)
     forecasters.installed_factories.cache_clear()
     yield
@@ -77,13 +77,13 @@ def test_nothing_is_installed_besides_by_default() -> None:
 
 @pytest.mark.usefixtures("package")
 def test_the_name_of_the_default_is_taken() -> None:
-    """An entry point that is named as the default, or as a baseline, does not replace it."""
+    """An entry point with the name of the default forecaster or of a baseline does not replace it."""
     assert [*forecasters.create_forecasters(HourSlots("UTC"))] == ["fives"]
 
 
 @pytest.mark.usefixtures("package")
 def test_what_is_no_count_is_left_out() -> None:
-    """An area of which a forecaster says NaN is not expected at all, and changes no score."""
+    """An area for which a forecaster returns NaN is left out of the forecast and of the scores."""
     slots = HourSlots("UTC")
     forecast = DemandForecast(slots, others=forecasters.create_forecasters(slots))
     for hour in range(2 * WEEK_HOURS):
@@ -94,7 +94,9 @@ def test_what_is_no_count_is_left_out() -> None:
 
 @pytest.mark.usefixtures("package")
 def test_the_backtest_takes_a_registered_forecaster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is a candidate by the name of its entry point, and the summary is its own."""
+    """The registered forecaster is a candidate under the name of its entry point, and the backtest prints its
+    errors.
+    """
     city = [HourCounts(hour, {"a": requests_of(hour)}) for hour in range(24 * 22)]
     rows = [f"1970-01-{hour // 24 + 1:02}T{hour % 24:02}:00,{counts['a']}" for hour, counts in city]
     (tmp_path / "city.csv").write_text("\n".join(["hour,a", *rows]))
@@ -114,7 +116,9 @@ def test_lightgbm_is_refused_where_it_is_not_installed(tmp_path: Path, capsys: p
 
 
 def test_lightgbm_does_not_look_ahead() -> None:
-    """What was said does not change with what comes later: two forecasters that have learnt the same say the same."""
+    """A forecast does not change with later counts: two forecasters that have learnt the same counts return the same
+    forecast.
+    """
     pytest.importorskip("lightgbm", reason="the extra forecast is not installed")
     from server.cli.forecast_lightgbm import LightGBMForecaster
 
@@ -131,7 +135,9 @@ def test_lightgbm_does_not_look_ahead() -> None:
 
 @pytest.mark.usefixtures("package")
 async def test_the_chore_serves_a_registered_forecaster_that_is_better(engine: Engine) -> None:
-    """The pulse has what it expects; its errors are listed; after a restart it has learnt the same again."""
+    """The pulse contains the forecast of the registered forecaster, its errors are listed, and after a restart it has
+    learnt the same again.
+    """
     now = await write_city(engine)
     chore = demand.ZoneChore(engine, DEFAULT_ZONE)
     await chore.look()
@@ -168,8 +174,8 @@ async def test_a_forecaster_that_raises_stops_no_pulse(
     method: str,
     broken: str,
 ) -> None:
-    """It served the zone until it raised an error. The same look writes a pulse without it, and later looks do not ask
-    it. The failure is counted once, and the backtest names the forecaster.
+    """A registered forecaster served the zone until it raised an error. The same look writes a pulse without it, and
+    later looks do not call it. The failure is counted once, and the backtest names the forecaster.
     """
     names: dict[str, Any] = {}
     exec(broken, names)

@@ -1,5 +1,5 @@
-"""Holds: what the payment service reports about a hold, in which order ever, and what the job requests then. The
-blueprint is `marketplace`, whose acceptance asks for a hold.
+"""Holds: the reports of the payment service about a hold, in any order, and the requests of the job that follow. The
+blueprint is `marketplace`, whose acceptance requests a hold.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def complete(engine: Engine, carla: Principal, tom: Principal, job: JobId)
 
 
 async def change_price(engine: Engine, carla: Principal, tom: Principal, job: JobId, amount: int) -> None:
-    """The technician proposes a price, and the customer accepts it."""
+    """Let the technician propose a price and the customer accept it."""
     proposed = await prices.propose_price(engine, tom, job, amount)
     name = msgspec.json.decode(proposed.proposal)["id"]
     await prices.answer_proposal(engine, carla, job, name, "accepted")
@@ -91,10 +91,12 @@ HOLD = ("hold", PRICE, None)
 
 
 async def test_what_a_job_requests_for_each_course_of_a_hold(engine: Engine) -> None:
-    """Each course of reports and steps leads to exactly these requests. The jobs are the same after a rebuild."""
+    """Each sequence of reports and steps leads to exactly the expected requests. The jobs are the same after a
+    rebuild.
+    """
     carla, service, tom = await open_market(engine)
     courses: list[tuple[list[Any], list[Any]]] = [
-        # The hold is authorized, captured, and nothing is left to release.
+        # The hold is authorized and captured; nothing is left to release.
         (["authorized", "complete", "captured"], [HOLD, ("charge", PRICE, "pi_1")]),
         # Nothing is held when the work is confirmed: an ordinary charge; the late authorization is released.
         (["complete", "authorized"], [HOLD, ("charge", PRICE, None), ("release", PRICE, "pi_1")]),
@@ -103,25 +105,25 @@ async def test_what_a_job_requests_for_each_course_of_a_hold(engine: Engine) -> 
         (["unassign", "authorized"], [HOLD, ("release", PRICE, "pi_1")]),
         (["unassign", "authorized", "authorized"], [HOLD, ("release", PRICE, "pi_1")]),
         (["requested", "failed", "unassign"], [HOLD]),
-        # What was captured is refunded, and what is held besides is released.
+        # The captured amount is refunded, and the held amount is released.
         (
             ["authorized", ("captured", "pi_2", 900), "unassign"],
             [HOLD, ("refund", 900, None), ("release", PRICE, "pi_1")],
         ),
-        # Another amount than was asked for, and a second authorization.
+        # An authorization of another amount than the requested one, and a second authorization.
         ([("authorized", "pi_9", 4_999)], [HOLD, ("release", 4_999, "pi_9")]),
         (["authorized", ("authorized", "pi_2", PRICE)], [HOLD, ("release", PRICE, "pi_2")]),
-        # Another price asks anew, in each order of the reports; a hold of the former price is released.
+        # Another price requests a new hold, in each order of the reports; a hold of the former price is released.
         (["authorized", ("price", 6_000)], [HOLD, ("release", PRICE, "pi_1"), ("hold", 6_000, None)]),
         ([("price", 6_000), "authorized"], [HOLD, ("hold", 6_000, None), ("release", PRICE, "pi_1")]),
         ([("price", PRICE), "authorized"], [HOLD]),
-        # A hold that the bank ended is not captured; one that is paid in another way is released.
+        # A hold that the bank ended is not captured. If the job is paid in another way, the hold is released.
         (["authorized", "released", "complete"], [HOLD, ("charge", PRICE, None)]),
         (
             ["authorized", "complete", ("captured", "pi_2", PRICE)],
             [HOLD, ("charge", PRICE, "pi_1"), ("release", PRICE, "pi_1")],
         ),
-        # What was paid before is not held again: here the award comes after a capture of a part.
+        # The amount that was paid before is not held again: here the award follows a capture of a part.
         (["unassign", ("captured", "pi_2", 900), "accept"], [HOLD, ("hold", PRICE - 900, None)]),
         # A part of the hold is captured: the bank frees the rest, and the job waits for it.
         (["authorized", "complete", ("captured", "pi_1", 4_000)], [HOLD, ("charge", PRICE, "pi_1")]),
@@ -135,7 +137,7 @@ async def test_what_a_job_requests_for_each_course_of_a_hold(engine: Engine) -> 
 
 
 async def take(engine: Engine, carla: Principal, tom: Principal, job: JobId, move: Any) -> None:
-    """Take one move of a course: a step, a price, or a report."""
+    """Do one item of a sequence: a step, a price change, or a report."""
     if move == "complete":
         await complete(engine, carla, tom, job)
     elif move == "unassign":
@@ -152,15 +154,15 @@ async def take(engine: Engine, carla: Principal, tom: Principal, job: JobId, mov
 
 
 async def award(engine: Engine, carla: Principal, technician: Principal, job: JobId) -> None:
-    """The technician bids without an amount, and the customer accepts the bid."""
+    """Let the technician bid without an amount and the customer accept the bid."""
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     bid = await bids.create_bid(engine, technician, job, bids.BidTerms())
     await bids.accept_bid(engine, carla, job, msgspec.json.decode(bid.bid)["id"])
 
 
 async def test_reports_may_overtake_each_other(engine: Engine) -> None:
-    """In each order of the reports about one payment, also with each of them repeated, a capture counts once, and the
-    job holds nothing that was captured or released.
+    """In each order of the reports about one payment, also if each of them is repeated, a capture counts once, and no
+    captured or released payment stays as the job's hold.
     """
     carla, service, tom = await open_market(engine)
     statuses: list[PaymentStatus] = ["requested", "authorized", "captured", "released"]
@@ -176,7 +178,7 @@ async def test_reports_may_overtake_each_other(engine: Engine) -> None:
 
 
 async def test_an_authorization_races_with_the_leaving_technician(engine: Engine) -> None:
-    """Whoever is first, each authorized payment is released exactly once."""
+    """In either order, each authorized payment is released exactly once."""
     carla, service, tom = await open_market(engine)
     for _ in range(RACES):
         job = await accepted_job(engine, carla, service, tom)
@@ -187,7 +189,7 @@ async def test_an_authorization_races_with_the_leaving_technician(engine: Engine
 
 
 async def test_an_authorization_races_with_another_price(engine: Engine) -> None:
-    """Whoever is first, the old amount is released once and the new one requested once."""
+    """In either order, the old amount is released once and the new one is requested once."""
     carla, service, tom = await open_market(engine)
     for _ in range(RACES):
         job = await accepted_job(engine, carla, service, tom)
@@ -201,7 +203,7 @@ async def test_an_authorization_races_with_another_price(engine: Engine) -> None
 
 async def test_an_authorization_after_the_job_is_forgotten_is_released(engine: Engine) -> None:
     """A job that only SQL still has is restored with its payments: the late authorization is released, a repeat gets
-    the first reply, and what was released before cannot be authorized.
+    the first reply, and a payment that was released before cannot be authorized.
     """
     carla, service, tom = await open_market(engine)
     job = await accepted_job(engine, carla, service, tom)

@@ -1,6 +1,6 @@
-"""Matching windows in a moving world: several runners at once, on views that are old, while people cancel, decline,
-come and go, are suspended and are assigned by hand, and while jobs expire; a runner that dies between view and take,
-and one whose process is killed there; and how soon a technician who becomes free has the job that waits.
+"""Races of matching windows: several runners work at the same time on views that are outdated, while people cancel,
+decline, go online and offline, are suspended and are assigned by ops, and while jobs expire. A runner dies between view
+and take, and a process is killed there. A technician who becomes free gets the waiting job in time.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def slow_views(monkeypatch: pytest.MonkeyPatch) -> random.Random:
-    """Let each window wait up to 50 ms between its view and its takes. Return the source of chance."""
+    """Let each window wait up to 50 ms between its view and its takes. Return the random generator."""
     draw, assign = random.Random(7), matching._assign
 
     async def assign_later(*args: Any, **more: Any) -> None:
@@ -97,7 +97,7 @@ class Crowd:
         await live.set_availability(self.engine, who, name, online=True, position=position)
 
     async def disturb(self) -> None:
-        """Change one thing; whatever is refused has changed nothing."""
+        """Make one random change. A refused command changes nothing."""
         job, number = self.draw.choice(self.jobs), self.draw.randrange(TECHNICIANS)
         who = people.technician_without_account(f"t{number}")
         with contextlib.suppress(CalloutError):
@@ -131,7 +131,7 @@ class Crowd:
 
 
 async def assert_one_holder(engine: Engine, job: JobId) -> None:
-    """Assert by the log alone that the job never had two holders, and that its version rose with each change."""
+    """Assert from the log that the job never had two holders, and that its version rose with each change."""
     holder, version = "", 0
     for event in await event_log.events(engine, job=job):
         found = event_log.payload(event).get("job", {})
@@ -193,7 +193,7 @@ async def test_three_runners_in_a_moving_world_give_no_job_twice(engine: Engine,
 async def test_a_runner_that_dies_between_view_and_take_loses_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A runner dies after its view. Nothing was reserved for it: the window is due again, and the next runner assigns
+    """A runner dies after its view. The view has reserved nothing: the window is due again, and the next runner assigns
     the job.
     """
     service, carla = await people.service(engine), await people.customer(engine)
@@ -221,7 +221,9 @@ async def test_a_runner_that_dies_between_view_and_take_loses_nothing(
 
 
 async def test_a_runner_whose_process_is_killed_between_view_and_take_loses_nothing(engine: Engine) -> None:
-    """SIGKILL ends another process after its view: nothing of it is left, and the next window assigns the job."""
+    """SIGKILL ends another process after its view. The view has reserved nothing, and the next window assigns the
+    job.
+    """
     service, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "tom", service)
     job = people.id_of(await people.job(engine, carla, service, blueprint="managed"))
@@ -254,8 +256,8 @@ async def hold_clock(engine: Engine, at_ms: int) -> None:
 
 
 async def test_a_technician_who_becomes_free_has_a_waiting_job_within_a_window(engine: Engine) -> None:
-    """By the times of the log: from the event that frees the technician to the assignment of the job that waits it is
-    one window and a tenth of a second at most. The window was idle before. The clock is moved to what is due.
+    """By the times in the log, the assignment of the waiting job follows the event that frees the technician within one
+    window and a tenth of a second. The window was idle before. The clock is moved to each due task.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "tom", service)

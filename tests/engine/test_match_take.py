@@ -1,4 +1,4 @@
-"""`match_take`: it assigns what a matching window proposes only if everything is still as the window saw it."""
+"""`match_take` assigns the proposal of a matching window only if nothing has changed since the window's view."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ async def scene(engine: Engine, **more: Any) -> JobId:
 
 
 async def take(engine: Engine, job: JobId, technician: str = "tom", **changes: Any) -> str:
-    """Propose a pair to `match_take` as a window does that saw the job's present version; ``changes`` replace
-    arguments. Return "taken", or why nothing was done. Assert that the log and the job's version have changed only if
-    it was taken.
+    """Propose a pair to `match_take`, as a window that has seen the job's present version does; ``changes`` replace
+    arguments. Return "taken", or the reason why nothing was done. Assert that the log and the job's version have
+    changed only if the job was taken.
     """
     blueprint = engine.blueprints.by_name["managed"]
     version = await read_field(engine, job, "version")
@@ -81,14 +81,14 @@ async def read_field(engine: Engine, job: JobId, name: str) -> str:
 
 
 async def change_job(engine: Engine, job: JobId, **fields: str) -> None:
-    """Write fields of a job's record past the scripts."""
+    """Write fields of a job's record directly, without a script."""
     await engine.store.redis.hset(keys.job(DEFAULT_ZONE, job), mapping=fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("records_by_hand")
 async def test_a_job_that_has_changed_is_not_taken(engine: Engine) -> None:
-    """A job that is unknown, has another version, is frozen, not released yet, in no window, or in a state from which
-    the engine may not assign it, is not taken. Then the same job is taken, and after that not again.
+    """A job is not taken if it is unknown, has another version, is frozen, is not released yet, is in no window, or is
+    in a state from which the engine may not assign it. Then the same job is taken once, and not a second time.
     """
     job = await scene(engine)
     assert await take(engine, JobId("job_main_unknown")) == "not_searching"
@@ -115,7 +115,8 @@ async def test_a_job_that_has_changed_is_not_taken(engine: Engine) -> None:
 async def test_a_technician_who_has_changed_gets_nothing(engine: Engine) -> None:
     """A technician whose record has changed so that they do not fit any more does not get the job."""
     job = await scene(engine)
-    await advance(engine, 130)  # a grace after the opening, in which no position is stale, is over
+    # The grace period after the opening of the zone, in which no position is stale, is over.
+    await advance(engine, 130)
     tom = people.technician_without_account("tom")
     await live.set_availability(engine, tom, "tom", online=True, position=metres_north(100))
     record = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("tom")))
@@ -129,7 +130,9 @@ async def test_a_technician_who_has_changed_gets_nothing(engine: Engine) -> None
 
 @pytest.mark.usefixtures("records_by_hand")
 async def test_who_was_asked_or_is_blocked_gets_nothing(engine: Engine) -> None:
-    """An unknown technician, one who left the job, and one whom the customer has blocked since do not get it."""
+    """An unknown technician, one who left the job, and one whom the customer has blocked meanwhile do not get the
+    job.
+    """
     job = await scene(engine)
     assert await take(engine, job, technician="nobody") == "unknown"
     offers = keys.job_offers(DEFAULT_ZONE, job)
@@ -146,8 +149,9 @@ async def test_who_was_asked_or_is_blocked_gets_nothing(engine: Engine) -> None:
 
 
 async def test_a_technician_who_went_away_is_too_far(engine: Engine) -> None:
-    """A technician may be 250 m farther away than the reach of the job (2,800 m), since they may have moved since the
-    window; not more. One beyond the reach gets it only while nobody nearer is busy. The preferred one gets it anywhere.
+    """A technician may be at most 250 m farther away than the reach of the job (2,800 m), because they may have moved
+    since the view. A technician beyond the reach gets the job only while nobody nearer is busy. The preferred
+    technician gets it at any distance.
     """
     job = await scene(engine)
     tom = people.technician_without_account("tom")

@@ -1,4 +1,4 @@
-"""Matching windows: jobs that wait and technicians who are free meet, and the engine assigns them together."""
+"""Matching windows: the engine assigns waiting jobs and free technicians together."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ async def pass_window(engine: Engine, seconds: float = WINDOW_S) -> None:
 
 
 async def test_a_window_takes_the_pairs_that_cost_least_together(engine: Engine) -> None:
-    """Two jobs and two technicians meet: the one whom both jobs would like goes to the job that has nobody else near.
-    The record of the wave says so.
+    """Two jobs wait for two technicians. The technician who is the nearest to both is assigned to the job that has
+    nobody else near. The record of the wave gives this reason.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "between", service, at=metres_north(300))
@@ -71,8 +71,8 @@ async def test_a_window_takes_the_pairs_that_cost_least_together(engine: Engine)
 
 
 async def test_a_technician_who_becomes_free_has_a_waiting_job_at_the_next_window(engine: Engine) -> None:
-    """A job waits because the only technician is busy. When they become free, the window is due one window's length
-    later, and they get the job. Ops were informed once that nobody had it.
+    """A job waits because the only technician is busy. When the technician becomes free, the window is due one window's
+    length later, and they get the job. Ops were informed once that the job had no technician.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service)
@@ -116,8 +116,8 @@ async def test_the_reach_grows_while_somebody_nearer_is_busy(engine: Engine) -> 
 
 
 async def test_nobody_nearer_is_busy_so_a_far_technician_is_taken_at_once(engine: Engine) -> None:
-    """If nobody nearer could become free, to wait would bring nobody nearer: the next window takes the nearest
-    technician beyond the reach. That holds too if fewer technicians are free than jobs wait.
+    """If nobody nearer could become free, waiting would not help: the next window assigns the nearest technician beyond
+    the reach. This is also so if fewer technicians are free than jobs wait.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "far", service, at=metres_north(9_000))
@@ -131,7 +131,7 @@ async def test_nobody_nearer_is_busy_so_a_far_technician_is_taken_at_once(engine
 
 
 async def test_the_preferred_technician_goes_first(engine: Engine) -> None:
-    """The technician whom the customer prefers gets the job, wherever in the zone they are."""
+    """The technician whom the customer prefers gets the job at any distance in the zone."""
     service, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "near", service, at=metres_north(100))
     await people.technician(engine, "friend", service, at=metres_north(30_000))
@@ -142,7 +142,7 @@ async def test_the_preferred_technician_goes_first(engine: Engine) -> None:
 
 
 async def test_more_jobs_than_technicians_look_from_the_technicians(engine: Engine) -> None:
-    """With fewer free technicians than jobs, each technician gets the job that costs least together; the other jobs
+    """With fewer free technicians than jobs, the technicians get the jobs with the least total cost, and the other jobs
     wait. The record of a job that waits names nobody.
     """
     service, carla = await people.service(engine), await people.customer(engine)
@@ -157,7 +157,7 @@ async def test_more_jobs_than_technicians_look_from_the_technicians(engine: Engi
 @pytest.mark.usefixtures("records_by_hand")
 async def test_unfit_technicians_are_not_matched(engine: Engine) -> None:
     """A window assigns no technician whom the customer blocked, or who left the job before. The record of the first
-    round in vain has each reason.
+    round without a match has each reason.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     for name in ("blocked", "left"):
@@ -206,9 +206,9 @@ ENTRY_POINTS = "[callout.matchers]\n" + "".join(f"{name} = far:{name}\n" for nam
 async def test_a_matcher_of_another_package_decides(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The linter refuses a solver that is not installed. One that a package adds by an entry point is used by its name,
-    and gives the job to whom it proposes. If it raises, or names nobody who is there, the cheapest pair is
-    taken.
+    """The linter refuses a solver that is not installed. A solver that a package adds by an entry point is used by its
+    name, and its proposal is assigned. If it raises, or names a technician who does not exist, the cheapest pair is
+    assigned.
     """
     managed = engine.blueprints.by_name["managed"]
     assert managed.dispatch.match

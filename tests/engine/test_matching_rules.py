@@ -1,4 +1,6 @@
-"""What a matching window decides, without Redis: costs, who goes first, and the reason why nobody nearer was taken."""
+"""The decisions of a matching window, without Redis: costs, preferred technicians, and the reason why nobody nearer was
+assigned.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def job(name: str, *near: tuple[str, float, float], reach_m: float = 2_800, how:
 
 
 def solve(*jobs: WaitingJob, max_jobs: int = 256) -> tuple[dict[str, str], bool]:
-    """Return who gets which job, and whether the window took the shortest pairs first."""
+    """Return the technician of each job, and whether the window assigned the cheapest pairs first."""
     matches, degraded = matching.solve(jobs, assignment.exact, max_jobs)
     return {match.job.id: match.technician for match in matches}, degraded
 
@@ -37,8 +39,10 @@ def test_a_cost_is_in_seconds_of_travel() -> None:
 
 
 def test_whoever_is_within_reach_costs_less_than_nobody() -> None:
-    """A technician at the edge of the reach, without stars and with a full load, still costs less than nobody, and so
-    does one beyond it. The longer a job waits, the more nobody costs."""
+    """A technician at the edge of the reach, without stars and with a full load, still costs less than leaving the job
+    without a technician, and so does one beyond the reach. This cost of leaving the job rises with the time that it
+    waits.
+    """
     worst = job("j", ("t", 2_800, 0.0))
     assert worst.costs[0] < worst.unmatched
     beyond = job("j", ("t", 90_000, 0.0), how="beyond")
@@ -47,8 +51,8 @@ def test_whoever_is_within_reach_costs_less_than_nobody() -> None:
 
 
 def test_two_views_of_a_job_are_joined() -> None:
-    """The candidates of two views are joined under the older version. Nobody beyond the reach is left if somebody is
-    within it, and a view without candidates changes nothing else.
+    """The candidates of two views are joined under the older version. Candidates beyond the reach are dropped if
+    another one is within it. A view without candidates changes nothing else.
     """
     near, also = job("j", ("a", 100, 5.0)), msgspec.structs.replace(job("j", ("b", 200, 5.0)), version=2)
     beyond, nobody = job("j", ("c", 9_000, 5.0), how="beyond"), job("j")
@@ -64,8 +68,9 @@ def test_two_views_of_a_job_are_joined() -> None:
 
 
 def test_the_preferred_technician_goes_first() -> None:
-    """A preferred technician gets their customer's job, though another job would need them more; two jobs that prefer
-    the same one share nothing."""
+    """A preferred technician gets their customer's job, even if another job needs them more. Of two jobs that prefer
+    the same technician, only one gets them.
+    """
     needy = job("needy", ("tom", 10, 5.0))
     wanted = job("wanted", ("tom", 2_000, 5.0), how="preferred")
     assert solve(needy, wanted)[0] == {"wanted": "tom"}
@@ -73,8 +78,9 @@ def test_the_preferred_technician_goes_first() -> None:
 
 
 def test_a_large_window_takes_the_shortest_pairs_first() -> None:
-    """With more jobs than the blueprint allows the exact solver, the window takes the shortest pairs first and says so;
-    also if the solver is too slow."""
+    """If there are more jobs than the blueprint allows for the exact solver, or if the solver is too slow, the window
+    assigns the cheapest pairs first and reports this.
+    """
     one, two = job("one", ("a", 100, 5.0), ("b", 200, 5.0)), job("two", ("a", 90, 5.0))
     other = job("one", ("a", 80, 5.0), ("b", 200, 5.0))
     assert solve(one, two) == ({"one": "b", "two": "a"}, False)
@@ -111,7 +117,7 @@ def test_a_large_window_takes_the_shortest_pairs_first() -> None:
     ],
 )
 def test_the_record_says_why_nobody_nearer_was_taken(jobs: tuple[WaitingJob, ...], why: str | None) -> None:
-    """The record of the first job has the reason; nothing if the nearest technician was taken."""
+    """The record of the first job has the reason; it has none if the nearest technician was assigned."""
     match = matching.solve(jobs, assignment.exact, 256)[0][0]
     assert match.job.id == "j" and match.why_not_nearest == why
     record = msgspec.json.decode("{" + matching.record_members(match, window="w", jobs=2, free=3)[1:] + "}")

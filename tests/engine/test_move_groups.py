@@ -1,4 +1,6 @@
-"""Tests of the groups of a day plan: each can be applied after those before it, and none is longer than allowed."""
+"""Tests of the groups of a day plan: each can be applied after the groups before it, and none is longer than
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ MODEL = TravelModel(150.0, 0.75)
 
 
 def test_a_chain_is_one_group_with_the_last_move_first() -> None:
-    """Technician 0 gives job 0 to 1, who gives job 1 to 2, who gives job 2 to 3: one group, and no step of it makes
-    anybody do two jobs at once. Without a clash each move is a group.
+    """Technician 0 gives job 0 to 1, who gives job 1 to 2, who gives job 2 to 3. This is one group, in which no move
+    gives a technician two jobs at the same time. Without a clash each move is a group.
     """
     moves = [Move(job, job, job + 1) for job in range(3)]
     assert group_moves(moves, lambda _, __: True) == [[moves[2], moves[1], moves[0]]]
@@ -25,8 +27,8 @@ def test_a_chain_is_one_group_with_the_last_move_first() -> None:
 
 
 def test_a_long_chain_is_split_and_a_long_cycle_left_out() -> None:
-    """A chain of 40 becomes groups of at most 16, each of which needs only groups before it. A cycle of 17 cannot be
-    applied in one step; nor can a move that needs it.
+    """A chain of 40 moves becomes groups of at most 16, each of which needs only earlier groups. A cycle of 17 moves
+    cannot be applied in one step and is left out, as is a move that needs it.
     """
     chain = [Move(job, job, job + 1) for job in range(40)]
     groups = group_moves(chain, lambda _, __: True)
@@ -46,8 +48,8 @@ def test_a_move_to_somebody_who_keeps_a_job_is_dropped() -> None:
 
 
 def test_groups_that_save_nothing_are_left_out() -> None:
-    """A group that costs travel and serves nobody new is left out; one that serves a waiting job stays, and comes
-    first.
+    """A group that costs travel and serves no waiting job is left out. A group that serves a waiting job stays, and
+    comes first.
     """
     groups = [[Move(0, 0, 1)], [Move(1, 0, 1)], [Move(2, None, 1)]]
     cost = {0: 0.0, 1: 100.0, 2: 50.0}
@@ -107,10 +109,10 @@ def too_close(one: DayJob, other: DayJob) -> bool:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 7))
-@example(392, 39, 7)  # a group that saves a part of a second
+@example(392, 39, 7)  # with this seed, a group saves less than a second
 def test_every_prefix_of_a_plan_is_a_possible_day(seed: int, jobs: int, technicians: int) -> None:
-    """After each group of a plan nobody has two jobs too close to one another, everybody can do what they have, no
-    fixed job has moved and no held job is without a technician. What a plan saves is what the groups save.
+    """After each group of a plan no technician has two jobs too close to one another, all can do their jobs, no fixed
+    job has moved, and no held job has lost its technician. The savings of the groups add up to the saving of the plan.
     """
     world = World(seed, jobs, technicians)
     plan = plan_day(world.jobs, world.technicians, lambda _: MODEL, Random(seed), rounds(60))

@@ -1,4 +1,6 @@
-"""Tests of why a technician gets offers or not: who may ask, what they learn, and what is hidden from them."""
+"""Tests of the reasons why a technician gets offers or not: who may read them, and which reasons are hidden from the
+technician.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,14 @@ from tests.support.dispatch_setup import change_record, metres_north, run_due_ta
 
 
 async def explain(engine: Engine, caller: Principal, technician: str, job: str | None = None) -> dict[str, Any]:
-    """Return what the caller learns about the technician."""
+    """Return the explanation for a technician that the caller gets."""
     return await offer_reasons.explain_offers(engine, caller, technician, job)
 
 
 async def explain_job(engine: Engine, caller: Principal, technician: str, job: str) -> tuple[Any, ...]:
-    """Return what the caller learns of the choice for a job: whether they were asked, the reason, their offer."""
+    """Return the caller's view of the choice for a job: whether the technician was asked, the reason, and their
+    offer.
+    """
     found = (await explain(engine, caller, technician, job))["job"]
     return found["asked"], found.get("reason"), found.get("offer")
 
@@ -38,9 +42,7 @@ async def book(engine: Engine, customer: Principal, service: str, **changes: Any
 
 
 async def test_only_the_technician_and_ops_may_ask(engine: Engine) -> None:
-    """A customer is refused. To another technician there is no such technician, and neither is there to ops if nobody
-    has this id.
-    """
+    """A customer is refused. Another technician gets `not_found`, and so do ops for an unknown id."""
     service, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "tom", service)
     with pytest.raises(Forbidden):
@@ -67,7 +69,7 @@ async def test_a_job_that_never_looked_at_them_does_not_exist(engine: Engine) ->
 
 
 async def test_what_blocks_offers_is_listed(engine: Engine) -> None:
-    """Everything that keeps a technician from offers is listed, in the order of a claim's refusals."""
+    """All reasons that prevent offers to a technician are listed, in the order of a claim's refusals."""
     service = await people.service(engine)
     tom = await people.technician(engine, "tom", service)
     assert (await explain(engine, tom, "tom"))["receiving"] is True
@@ -82,8 +84,8 @@ async def test_what_blocks_offers_is_listed(engine: Engine) -> None:
 
 
 async def test_reasons_about_others_are_hidden_from_technicians(engine: Engine) -> None:
-    """Ops learn that a technician was blocked or ranked behind another; the technician learns `not_chosen` in both
-    cases. Reasons about the technician alone are shown to both.
+    """Ops see that a technician was blocked or ranked behind another; the technician sees `not_chosen` in both cases.
+    Reasons that concern only the technician are shown to both.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     for name, metres in (("best", 100), ("second", 200), ("avoided", 10), ("busy", 20)):
@@ -106,7 +108,7 @@ async def test_reasons_about_others_are_hidden_from_technicians(engine: Engine) 
 
 
 async def test_a_window_explains_its_choice_without_names(engine: Engine) -> None:
-    """Whom a matching window considered and did not choose learns `not_chosen`, and ops the rank."""
+    """A technician whom a matching window considered and did not choose sees `not_chosen`, and ops see the rank."""
     service, carla = await people.service(engine), await people.customer(engine)
     for name, metres in (("best", 100), ("second", 200)):
         await people.technician(engine, name, service, at=metres_north(metres))

@@ -1,5 +1,5 @@
-"""Tests of previews: what they refuse, that they write nothing, and that the real booking asks exactly whom the preview
-says.
+"""Tests of previews: their refusals, that they write nothing, and that the real booking asks exactly the technicians of
+the preview.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ async def first_wave(engine: Engine, job: JobId) -> dict[str, Any]:
 
 
 def assert_same_choice(seen: dict[str, Any], record: dict[str, Any]) -> None:
-    """Assert that a preview asks whom the wave asked, in its order, and excludes for its reasons at least those whom
-    the wave excluded.
+    """Assert that a preview asks the same technicians as the wave, in the same order, and that it excludes at least
+    those whom the wave excluded, for the same reasons.
     """
     assert seen["in"] == record["in"] and seen["radius_m"] == record["radius_m"]
     for reason, group in record["out"].items():
@@ -102,9 +102,9 @@ async def test_customers_and_technicians_get_no_preview(engine: Engine) -> None:
 
 
 async def test_a_preview_of_a_broadcast_is_what_the_booking_asks(engine: Engine) -> None:
-    """The first wave of a broadcast asks exactly the technicians of the preview, in its order; who is too far, at the
-    cap of open offers, blocked or beyond the size of the wave has that reason in both. The preview also has the reasons
-    of those who are not in the index of available technicians.
+    """The first wave of a broadcast asks exactly the technicians of the preview, in its order. Technicians who are too
+    far away, at the limit of open offers, blocked or beyond the size of the wave have the same reason in both. The
+    preview also has the reasons of technicians who are not in the index of available ones.
     """
     set_dispatch(engine, open_offers=1)
     service, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
@@ -117,7 +117,7 @@ async def test_a_preview_of_a_broadcast_is_what_the_booking_asks(engine: Engine)
     await people.technician(engine, "avoided", service, at=metres_north(20))
     await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, carla.id), "avoided")
     earlier = await book(engine, service, await people.customer(engine), at=metres_north(-2_900))
-    held = await offered_technicians(engine, earlier)  # they are at the cap
+    held = await offered_technicians(engine, earlier)  # the technician is at the limit
     seen = await preview(engine, service, carla, technician="friend")
     record = await first_wave(engine, await book(engine, service, carla, technician="friend"))
     assert_same_choice(seen, record)
@@ -150,9 +150,7 @@ async def test_a_preview_of_bids_is_what_the_booking_invites(engine: Engine) -> 
 
 
 async def test_a_preview_of_the_engines_choice_is_whom_it_assigns(engine: Engine) -> None:
-    """The engine assigns the technician of the preview, with the scores of the preview, if it chooses for one job
-    alone.
-    """
+    """If the engine chooses for each job separately, it assigns the technician of the preview, with the same scores."""
     managed = engine.blueprints.by_name["managed"]
     alone = msgspec.structs.replace(managed, dispatch=msgspec.structs.replace(managed.dispatch, match=None))
     engine.blueprints.by_name["managed"] = engine.blueprints.by_key[managed.key] = alone
@@ -168,8 +166,8 @@ async def test_a_preview_of_the_engines_choice_is_whom_it_assigns(engine: Engine
 
 
 async def test_a_preview_of_a_window_is_whom_it_assigns(engine: Engine) -> None:
-    """The next window assigns the technician of the preview, with the scores of the preview: the one whose travel and
-    rating cost least together, one beyond the reach if nobody else is there, or whom the customer prefers.
+    """The next window assigns the technician of the preview, with the same scores: the one with the least cost of
+    travel and rating, one beyond the reach if there is nobody else, or the one whom the customer prefers.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     for name, metres, stars in (("near", 100, 3.0), ("good", 500, 4.9), ("far", 5_000, 4.9), ("friend", 9_000, 4.0)):
@@ -197,9 +195,9 @@ async def test_a_preview_of_a_window_is_whom_it_assigns(engine: Engine) -> None:
 
 
 async def test_a_preview_of_a_window_counts_the_jobs_that_wait(engine: Engine) -> None:
-    """Beside a job that waits already and has nobody else, a window gives the booking the farther technician, as the
-    preview says, with the same reason, scores and cost. A service sees that somebody would get it, and nothing of the
-    other job.
+    """If another waiting job has only the nearer technician, a window gives the booking the farther one, as the preview
+    says, with the same reason, scores and cost. A caller with the role `service` sees that somebody would get the
+    booking, and nothing of the other job.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "both", service, at=metres_north(300))
@@ -228,8 +226,8 @@ async def holder(engine: Engine, job: JobId) -> str:
 
 @pytest.mark.parametrize("named", ["tom", "gardener", "pending", "avoided", "nobody"])
 async def test_a_preview_of_a_named_technician_is_what_the_booking_does(engine: Engine, named: str) -> None:
-    """A technician who is named is in the preview if the booking asks them, and out with the reason if the booking is
-    refused because of them.
+    """A named technician is listed as asked in the preview if the booking asks them, and as left out, with the reason,
+    if the booking is refused because of them.
     """
     service, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     await people.technician(engine, "tom", service, at=None)
@@ -280,7 +278,9 @@ async def test_a_preview_finds_its_way_through_a_crowd_and_reads_few(engine: Eng
 
 
 async def test_a_preview_writes_nothing(engine: Engine) -> None:
-    """No key of Redis is other after a preview, not even a pull list whose closed offers a real search would remove."""
+    """A preview changes no key of Redis, not even a technician's list of offers, from which a real search would remove
+    closed offers.
+    """
     set_dispatch(engine, open_offers=1)
     service, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "tom", service, at=metres_north(100))
@@ -295,7 +295,7 @@ async def test_a_preview_writes_nothing(engine: Engine) -> None:
 
 
 async def all_keys(engine: Engine) -> dict[bytes, bytes | None]:
-    """Return all keys of Redis with their serialised values, but for the zone's clock."""
+    """Return all keys of Redis with their serialised values, except for the zone's clock."""
     redis = engine.store.redis
     names = sorted(await redis.keys("*"))
     return {name: await redis.dump(name) for name in names if not name.endswith(b":meta") and b":runner" not in name}

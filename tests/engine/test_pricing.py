@@ -21,8 +21,8 @@ def factors_of(*values: int) -> list[PriceFactor]:
 def test_no_price_leaves_its_limits_and_its_lines_sum_to_it(
     base: int, values: list[int], one: int, other: int, round_to: int
 ) -> None:
-    """The product of all factors, and the rounded amount, stay inside of the limits; the lines sum to the amount
-    exactly, and the last one is `rounding`.
+    """The product of all factors and the rounded amount stay within the limits. The lines sum to the amount exactly,
+    and the last line is `rounding`.
     """
     lowest, highest = sorted((one, other))
     price = price_of(base, factors_of(*values), lowest=lowest, highest=highest, round_to=round_to)
@@ -30,7 +30,7 @@ def test_no_price_leaves_its_limits_and_its_lines_sum_to_it(
     assert sum(line.amount for line in price.breakdown) == price.amount
     assert price.breakdown[0].line == "base" and price.breakdown[-1].line == "rounding"
     least, most = -(-base * lowest // ONE), base * highest // ONE
-    assert least <= price.amount <= most or least > most  # no whole amount is inside of the limits
+    assert least <= price.amount <= most or least > most  # no whole amount is within the limits
     if -(-least // round_to) * round_to <= most:
         assert price.amount % round_to == 0
 
@@ -47,7 +47,7 @@ def test_a_price_rises_with_each_factor(base: int, one: int, other: int, peak: i
 
 
 def test_the_limit_comes_after_all_factors() -> None:
-    """2.0 × 1.5 is bounded by 2.2: a limit that was applied before the last factor would give 3.0."""
+    """2.0 × 1.5 is limited to 2.2. A limit that was applied before the last factor would give 3.0."""
     price = price_of(10_000, factors_of(2_000, 1_500), lowest=900, highest=2_200)
     assert (price.amount, price.multiplier) == (22_000, 2_200)
     assert [(line.line, line.amount) for line in price.breakdown] == [
@@ -70,8 +70,8 @@ def test_amounts_are_rounded_once_and_half_up() -> None:
 
 
 def test_rounding_does_not_lead_out_of_the_limits() -> None:
-    """An amount is rounded down where the next multiple would be above the limit, and to a whole minor unit where no
-    multiple is inside of the limits.
+    """An amount is rounded down if the next multiple would be above the limit, and to a whole minor unit if no multiple
+    is within the limits.
     """
     assert price_of(1_020, factors_of(5_000), lowest=900, highest=1_500, round_to=100).amount == 1_500  # most: 1,530
     assert price_of(10, factors_of(1_200), lowest=900, highest=2_200, round_to=50).amount == 12

@@ -54,8 +54,8 @@ async def is_due(trip: Trip) -> bool:
 
 
 async def test_the_customer_sees_the_promise_from_the_acceptance_on(engine: Engine) -> None:
-    """The event of the acceptance has the promise: the time of the journey that four of five do not exceed. It stays in
-    the job when the technician departs, arrives and is done. Then nobody is late any more.
+    """The event of the acceptance has the promise: the arrival time that four of five journeys keep. The promise stays
+    in the job when the technician departs, arrives and is done. After the arrival no `job.late` is emitted.
     """
     trip = await start_trip(engine, departs=False)
     accepted = next(e for e in await event_log.events(engine, job=trip.job) if e.type == "job.accepted")
@@ -71,7 +71,7 @@ async def test_the_customer_sees_the_promise_from_the_acceptance_on(engine: Engi
 
 
 async def test_who_never_departs_is_late_once_when_the_promise_has_passed(engine: Engine) -> None:
-    """A technician who accepted and does not depart is reported at the promised time, once. The promise stays."""
+    """A technician who accepted and does not depart is reported once, at the promised time. The promise stays."""
     trip = await start_trip(engine, departs=False)
     await advance(engine, TRAVEL_S - 20)
     assert await late_events(trip) == []
@@ -85,8 +85,8 @@ async def test_who_never_departs_is_late_once_when_the_promise_has_passed(engine
 
 
 async def test_a_fix_shows_early_that_the_promise_will_not_be_kept(engine: Engine) -> None:
-    """`job.late` comes with the first fix from which the technician would probably arrive after the promise, before
-    the promise has passed, and not again: not by further fixes, not by the time.
+    """`job.late` is emitted at the first fix from which the technician would probably arrive after the promised time,
+    even if that time has not passed yet. Neither further fixes nor the promised time emit it again.
     """
     trip = await start_trip(engine)
     await trip.send_fix(2900)
@@ -100,8 +100,8 @@ async def test_a_fix_shows_early_that_the_promise_will_not_be_kept(engine: Engin
 
 
 async def test_who_has_arrived_is_not_late(engine: Engine) -> None:
-    """Who is at the place by their fixes, and waits there without a command, is not late. The same after the command
-    without a fix.
+    """A technician whose fixes show that they are at the place is not late, even without a command. A technician who
+    sent the command without a fix is not late either.
     """
     trip = await start_trip(engine)
     for north in (1000, 20, 10, 10):
@@ -112,8 +112,8 @@ async def test_who_has_arrived_is_not_late(engine: Engine) -> None:
 
 
 async def test_another_holder_promises_anew(engine: Engine) -> None:
-    """Who is assigned by ops gives a promise of their own, and who leaves the job takes theirs along. An edit of the
-    place ends the promise, an edit of the notes does not.
+    """A technician whom ops assign has a promise of their own. When a technician leaves the job, their promise ends. An
+    edit of the place ends the promise, an edit of the notes does not.
     """
     trip = await start_trip(engine, departs=False)
     first = (await shown(trip))["promise"]
@@ -140,20 +140,22 @@ async def reassign(trip: Trip, name: str, north_m: float, *, old_s: float = 0) -
 
 
 async def test_a_job_with_a_time_has_no_promise(engine: Engine) -> None:
-    """The time of a booked job is agreed, so that its acceptance promises nothing."""
+    """The time of a booked job is agreed, so that its acceptance gives no promise."""
     trip = await start_trip(engine, departs=False, scheduled_for=now_ms() + 1_200_000)
     assert (await shown(trip))["technician"] and "promise" not in await shown(trip)
 
 
 async def test_an_old_position_promises_nothing(engine: Engine) -> None:
-    """A job whose technician was last seen more than five minutes ago has no promise, nor that of who had it before."""
+    """A job whose technician was last seen more than five minutes ago has no promise, not even that of its former
+    holder.
+    """
     trip = await start_trip(engine, departs=False)
     await reassign(trip, "eve", 1000, old_s=400)
     assert "promise" not in await shown(trip) and not await is_due(trip)
 
 
 async def test_who_is_only_asked_promises_when_they_accept(engine: Engine) -> None:
-    """A technician whom the engine has chosen has not accepted: the job has no promise. Their acceptance gives it."""
+    """A technician whom the engine has chosen has not accepted yet: the job has no promise until they accept."""
     service, customer = await people.service(engine), await people.customer(engine)
     at = Coordinates(people.HERE.lat + 3000 / METRES_PER_DEGREE, people.HERE.lon)
     driver = await people.technician(engine, "tom", service, at=at)

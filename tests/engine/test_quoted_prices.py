@@ -1,4 +1,4 @@
-"""Quoted prices: demand, the cap of ops, currencies, and what later changes a price."""
+"""Quoted prices: demand, the cap of ops, currencies, and later changes of a price."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ OPS = people.ADMIN
 
 
 async def test_the_demand_of_the_area_is_in_the_price(engine: Engine) -> None:
-    """The multiplier of the place's area, or of its postal code if that has enough requests, raises the price, inside
-    of the blueprint's limits. An old pulse, work of a later hour, and the multiplier of another blueprint do not.
+    """The multiplier of the place's area, or of its postal code if that has enough requests, raises the price within
+    the blueprint's limits. An old pulse, work at a later hour, and the multiplier of another blueprint do not.
     """
     set_price(engine, demand=DemandTable(((1.0, 1000), (2.0, 1500)), max=1500), total=TotalLimits(900, 1400))
     service, carla = await people.service(engine), await people.customer(engine)
@@ -57,13 +57,15 @@ async def set_pulse(engine: Engine, kind: AreaKind, area: str, multiplier: int, 
 
 
 async def demand_from(engine: Engine) -> str:
-    """Return what the last quote says about where its demand multiplier is from."""
+    """Return the source of the demand multiplier in the last quote."""
     [*_, event] = await event_log.events(engine, "quote.created")
     return str(event_log.payload(event)["quote"]["inputs"]["demand_from"])
 
 
 async def test_what_happens_after_the_quote_does_not_change_the_amount(engine: Engine) -> None:
-    """The demand rises, the blueprint gets a peak factor, and another technician gets the job: the amount stays."""
+    """The amount does not change when the demand rises, the blueprint gets a peak factor, or another technician gets
+    the job.
+    """
     set_price(engine, demand=DemandTable(((1.0, 1000), (2.0, 1500)), max=1500), total=TotalLimits(900, 2200))
     service, carla = await people.service(engine), await people.customer(engine)
     first, second = [await people.technician(engine, name, service) for name in ("first", "second")]
@@ -79,8 +81,8 @@ async def test_what_happens_after_the_quote_does_not_change_the_amount(engine: E
 
 
 async def test_a_cap_of_ops_bounds_every_price(engine: Engine) -> None:
-    """A cap of × 1 takes effect at once for new quotes, also above what the blueprint allows at least; a promised price
-    stays. It is an entry of the audit trail, and null removes it.
+    """A cap of × 1 applies immediately to new quotes, even if the blueprint's lower limit is higher. A promised price
+    does not change. The cap is recorded in the audit trail, and null removes it.
     """
     set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200))
     service, carla = await people.service(engine), await people.customer(engine)
@@ -101,8 +103,9 @@ async def test_a_cap_of_ops_bounds_every_price(engine: Engine) -> None:
 
 
 async def test_an_edit_of_what_is_priced_needs_a_fresh_quote(engine: Engine) -> None:
-    """Another place, service or time is `price_locked` without a quote. With one, the job has its price and has used it
-    up; notes need none. A used or needless quote, and one of another place, are refused.
+    """An edit of the place, service or time is `price_locked` without a quote. With a quote, the job gets its price and
+    uses it up. An edit of the notes needs no quote. A used quote, a quote that is not needed, and one of another place
+    are refused.
     """
     set_price(engine)
     service, dearer = await people.service(engine), await people.service(engine, base_amount=9000, pricing="hourly")
@@ -145,8 +148,8 @@ async def test_an_edit_of_what_is_priced_needs_a_fresh_quote(engine: Engine) -> 
 
 
 async def test_a_quote_that_redis_forgot_is_expired(engine: Engine) -> None:
-    """Redis forgets a quote a day after its end. A booking and an edit with it are refused as `expired` even then, and
-    not as if it had never been.
+    """Redis deletes a quote a day after its end. Even then a booking and an edit with the quote are refused as
+    `expired`, and not as `not_found`.
     """
     set_price(engine)
     service, carla = await people.service(engine), await people.customer(engine)
@@ -163,7 +166,7 @@ async def test_a_quote_that_redis_forgot_is_expired(engine: Engine) -> None:
 
 
 async def test_an_edit_uses_a_quote_of_its_own_zone_up(engine: Engine) -> None:
-    """A quote of the next zone is not for the job, even if it was made for a place less than 100 m away."""
+    """A quote of the neighbouring zone cannot be used for the job, even if its place is less than 100 m away."""
     set_price(engine)
     service, carla = await people.service(engine), await people.customer(engine)
     promised = await quote(engine, carla, service)

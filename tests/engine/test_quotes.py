@@ -1,4 +1,4 @@
-"""Quotes: what they are compared with, and that exactly one booking uses one up."""
+"""Quotes: their comparison with the booking, and that exactly one booking uses a quote up."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ OPS = people.ADMIN
 
 
 async def test_a_quote_is_the_price_of_its_booking(engine: Engine) -> None:
-    """The booking has the quoted amount although the blueprint's prices rise meanwhile. The quote names the job, and
-    only ops see what the price was computed from.
+    """The booking has the quoted amount even if the blueprint's prices rise meanwhile. The quote names the job, and
+    only ops see the inputs of the price.
     """
     set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200), round_to=50)
     service, carla = await people.service(engine, base_amount=5010), await people.customer(engine)
@@ -56,7 +56,7 @@ async def test_a_quote_is_the_price_of_its_booking(engine: Engine) -> None:
 
 
 async def test_a_quote_reads_sql_once(engine: Engine) -> None:
-    """The service and the cap of the zone come by one query, and the customer's own account is not read at all."""
+    """One query reads the service and the cap of the zone; the customer's own account is not read."""
     set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200))
     service, carla = await people.service(engine), await people.customer(engine)
     statements: list[str] = []
@@ -87,8 +87,8 @@ async def test_a_quote_reads_sql_once(engine: Engine) -> None:
     ],
 )
 async def test_a_booking_must_be_what_was_quoted(engine: Engine, change: dict[str, Any], pointers: list[str]) -> None:
-    """A booking that differs from its quote is refused with the fields, and the quote stays unused. 55 m are no other
-    place.
+    """A booking that differs from its quote is refused with the differing fields, and the quote stays unused. A
+    difference of 55 m is allowed.
     """
     set_price(engine)
     service, carla = await people.service(engine), await people.customer(engine)
@@ -106,7 +106,9 @@ async def test_a_booking_must_be_what_was_quoted(engine: Engine, change: dict[st
 
 
 async def test_a_quote_is_its_customers_alone(engine: Engine) -> None:
-    """Another customer's quote, and one that never was, are `not_found`. Ops book with the quote of their customer."""
+    """Another customer's quote and an unknown one are `not_found`. Ops book with the quote of the customer for whom
+    they book.
+    """
     set_price(engine)
     service, carla, other = await people.service(engine), await people.customer(engine), await people.customer(engine)
     promised = await quote(engine, carla, service)
@@ -120,12 +122,12 @@ async def test_a_quote_is_its_customers_alone(engine: Engine) -> None:
     with pytest.raises(Forbidden):
         await quote(engine, people.technician_without_account("t1"), service)
     with pytest.raises(Invalid):
-        await quote(engine, OPS, service)  # for whom?
+        await quote(engine, OPS, service)  # without a customer
 
 
 async def test_a_hundred_bookings_at_once_use_a_quote_once(engine: Engine) -> None:
-    """Of a hundred bookings with one quote exactly one is made, and 99 are `duplicate` and name its job. A repeat under
-    the winner's key has the same job. A cancelled job does not give the quote back.
+    """Of a hundred bookings with one quote exactly one succeeds, and 99 are refused as `duplicate` and name its job. A
+    repeat with the winner's key returns the same job. A cancelled job does not give the quote back.
     """
     set_price(engine)
     service, carla = await people.service(engine), await people.customer(engine)
@@ -146,8 +148,8 @@ async def test_a_hundred_bookings_at_once_use_a_quote_once(engine: Engine) -> No
 
 
 async def test_a_quote_ends_at_its_time(engine: Engine) -> None:
-    """Bookings around the end of a quote are made until that millisecond and refused as `expired` after it, by the
-    zone's clock.
+    """Bookings succeed until the last millisecond of a quote, and are refused as `expired` after it, by the zone's
+    clock.
     """
     set_price(engine, quote_s=60)
     service, carla = await people.service(engine), await people.customer(engine)
@@ -194,8 +196,8 @@ async def test_a_booking_without_a_quote_is_quoted_in_its_step(engine: Engine) -
 
 
 async def test_a_repeated_request_has_the_first_quote(engine: Engine) -> None:
-    """A request for a quote that is sent again under its key has the same quote, although the service has become
-    dearer meanwhile.
+    """A repeated request for a quote with the same key returns the same quote, even if the service's price has risen
+    meanwhile.
     """
     set_price(engine)
     service, carla = await people.service(engine), await people.customer(engine)
@@ -224,8 +226,8 @@ async def test_the_archive_has_each_quote_and_its_job(engine: Engine) -> None:
 
 
 async def test_a_rebuilt_zone_keeps_its_quotes(engine: Engine) -> None:
-    """After Redis was emptied and rebuilt from SQL, an open quote is still good and a used one is still used. The
-    request for the open one, sent again, has the same quote.
+    """After Redis was emptied and rebuilt from SQL, an open quote is still valid and a used one is still used. A
+    repeated request for the open quote returns the same quote.
     """
     set_price(engine)
     service, carla = await people.service(engine), await people.customer(engine)

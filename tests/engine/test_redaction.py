@@ -124,8 +124,8 @@ NUMBERED = Person(id=UserId("usr_n"), texts=("2026", "5000", "home_service", "pi
 
 
 def test_what_the_engine_wrote_stays() -> None:
-    """Texts of people lose what a person is known by, also in metadata with the engine's names; times, ids, states and
-    references of payments have the same words and stay.
+    """The person's name and contact details are removed from texts of people, also in metadata whose names equal the
+    engine's. Times, ids, states and payment references that contain the same text stay.
     """
     metadata = {"status": "home_service", "id": "2026", "amount": 1, "currency": "x", "reference": "pi_77"}
     job = {"id": "job_main_2", "phase": "done", "blueprint": "home_service", "reference": "pi_77", "metadata": metadata}
@@ -139,7 +139,9 @@ def test_what_the_engine_wrote_stays() -> None:
 
 
 def test_the_state_of_a_live_job_keeps_its_numbers() -> None:
-    """A technician who was offered a job leaves: a rebuild of the job needs its money, its offers and its times."""
+    """After the erasure of a technician who had an offer, the state of the job still has its amounts, its offers and
+    its times, which a rebuild needs.
+    """
     numbers = {"paid": "5000", "hold": 'pay_1_2_hold 5000 "pi_77"', "last": "pay service:home_service 5000"}
     change = {"offers": {"usr_t": "sent 1 2026 5000 0"}, "next": 2026}
     texts = {"dispute": '"reason":"since 2026"', "contact": '"5000"', "proposal": 'open p 5000 a b 2026 "for 2026"'}

@@ -1,4 +1,6 @@
-"""Travel times from routers: a small HTTP server speaks their formats, and can be slow, broken or away."""
+"""Travel times from routing servers: a small HTTP server sends their formats, and can be slow, broken or
+unreachable.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ PACE = 100.0
 
 
 class Router:
-    """A made-up router that answers as OSRM and as Valhalla. `answer` replaces the body of its answers, `delay_s` is
-    before each. `asked` has the number of origins and destinations of each request.
+    """An artificial router that answers in the formats of OSRM and Valhalla. `answer` replaces the body of its answers,
+    `delay_s` is the delay before each. `asked` has the numbers of origins and destinations of each request.
     """
 
     def __init__(self) -> None:
@@ -79,13 +81,15 @@ class Router:
 
 
 def seconds_by_road(one: Place, other: Place) -> float:
-    """Return the seconds that the made-up router answers."""
+    """Return the travel time (s) in the answers of the artificial router."""
     return distance_m(*one, *other) / 1000 * PACE
 
 
 @pytest.fixture
 async def router(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Router]:
-    """Run a made-up router. It may take longer than a real one, because the tests share the machine with others."""
+    """Run an artificial router. The time limit is longer than in the product, because the tests share the machine with
+    others.
+    """
     monkeypatch.setattr(road_times, "BUDGET_S", 5.0)
     made = Router()
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
@@ -105,8 +109,8 @@ async def with_router(engine: Engine, url: str) -> AsyncIterator[Engine]:
 
 @pytest.mark.parametrize(("kind", "terse"), [("osrm", False), ("valhalla", False), ("valhalla", True)])
 async def test_a_router_gives_the_times_by_road(engine: Engine, router: Router, kind: str, terse: bool) -> None:
-    """The table has the times of the router, which is asked once for an hour: neighbours in the same cells have the
-    time of their own distance. Nearer than 500 m the learnt times apply.
+    """The table has the times of the router, which is asked once an hour. Other places in the same cells get a time for
+    their own distance. Nearer than 500 m the learnt times apply.
     """
     router.terse = terse
     async with with_router(engine, f"{kind}+http://127.0.0.1:{router.port}/") as asking:
@@ -150,7 +154,9 @@ BROKEN: dict[str, tuple[int, bytes]] = {
 
 @pytest.mark.parametrize("flaw", BROKEN)
 async def test_a_broken_answer_is_no_time(engine: Engine, router: Router, flaw: str) -> None:
-    """If the router answers nonsense, the learnt times apply and the reply says so. Nobody asks again for a while."""
+    """If the router's answer is invalid, the learnt times apply and the reply says so. The router is not asked again
+    for a while.
+    """
     router.status, router.answer = BROKEN[flaw]
     async with with_router(engine, f"osrm+http://127.0.0.1:{router.port}") as asking:
         found = await travel_table(asking, DEFAULT_ZONE, [HERE], [THERE], now_ms())
@@ -163,7 +169,7 @@ async def test_a_broken_answer_is_no_time(engine: Engine, router: Router, flaw: 
 
 
 async def test_no_way_is_no_time(engine: Engine, router: Router) -> None:
-    """For places without a way between them the router answers null: the learnt times apply."""
+    """For places without a road between them the router answers null, and the learnt times apply."""
     router.answer = b'{"code":"Ok","durations":[[null]]}'
     async with with_router(engine, f"osrm+http://127.0.0.1:{router.port}") as asking:
         assert (await travel_table(asking, DEFAULT_ZONE, [HERE], [THERE], now_ms())).source == "learned"
@@ -173,8 +179,8 @@ async def test_no_way_is_no_time(engine: Engine, router: Router) -> None:
 async def test_a_router_that_is_away_costs_one_budget(
     engine: Engine, router: Router, away: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A router that is slow, takes a connection and says nothing, or is not there, costs the first reply its budget of
-    150 ms. The next replies do not wait.
+    """A router that is slow, accepts a connection without an answer, or is unreachable delays the first reply by its
+    budget of 150 ms. The next replies do not wait.
     """
     monkeypatch.setattr(road_times, "BUDGET_S", 0.15)
     router.delay_s = {"slow": 0.4}.get(away, 60.0)
@@ -182,15 +188,15 @@ async def test_a_router_that_is_away_costs_one_budget(
     async with with_router(engine, f"valhalla+http://127.0.0.1:{port}") as asking:
         began = monotonic()
         assert (await travel_table(asking, DEFAULT_ZONE, [HERE], [THERE], now_ms())).source == "learned"
-        assert monotonic() - began < 2 * road_times.BUDGET_S + 0.2  # what a busy machine adds
+        assert monotonic() - began < 2 * road_times.BUDGET_S + 0.2  # a margin for a busy machine
         asked = len(router.asked)
         assert (await travel_table(asking, DEFAULT_ZONE, [HERE], [AWAY], now_ms())).source == "learned"
         assert len(router.asked) == asked <= 1
 
 
 async def test_the_eta_of_a_job_is_by_road(engine: Engine, router: Router) -> None:
-    """`/track` waits for the router; the feed of positions does not, and has the answer at the next position. Near the
-    place, and while the router is away, `source` is `learned`.
+    """`/track` waits for the router. The position feed does not wait, and uses the answer for the next position. Near
+    the place, and while the router is unreachable, `source` is `learned`.
     """
     trip = await start_trip(engine)
     async with with_router(engine, f"osrm+http://127.0.0.1:{router.port}") as asking:

@@ -1,5 +1,5 @@
-"""Tests of the tours of a day: windows, skills and shifts hold by a checker of its own, and a budget makes plans
-better.
+"""Tests of the tours of a day: an independent checker confirms windows, skills and shifts, and the search improves
+plans.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PLUMBER = frozenset({"plumbing"})
 
 
 def rounds(number: int) -> Callable[[], float]:
-    """Return a budget of so many rounds."""
+    """Return a budget of ``number`` rounds."""
     tries = itertools.count()
     return lambda: next(tries) / number
 
@@ -38,8 +38,8 @@ def empty_day(problem: DayProblem) -> DayTours:
 
 
 def test_what_fits_nowhere_stays_unserved() -> None:
-    """Unserved stay a visit without anybody of its skill, one after the end of the shift, one that would end after it,
-    and the second of two at the same time.
+    """Four visits stay unserved: one whose skill nobody has, one after the end of the shift, one that would end after
+    the shift, and the second of two at the same time.
     """
     visits = [
         Visit(0, 600, 0, 3600, "welding"),
@@ -55,8 +55,8 @@ def test_what_fits_nowhere_stays_unserved() -> None:
 
 
 def test_the_gap_is_kept_and_the_travel_counts() -> None:
-    """Two visits half an hour apart cannot follow each other if the gap is an hour, though the ride takes a minute. The
-    ways from and to home are part of the shift.
+    """One technician cannot do two visits half an hour apart if the gap is an hour, although the ride takes a minute.
+    The rides from and to home are part of the shift.
     """
     visits = [Visit(0, 0, 0, 0), Visit(1, 0, 1800, 1800)]
     near, far = [[0.0, 60.0], [60.0, 0.0]], [[0.0, 3600.0], [3600.0, 0.0]]
@@ -67,11 +67,13 @@ def test_the_gap_is_kept_and_the_travel_counts() -> None:
     assert together.unserved == () and together.travel_s == 60
     late = Shift(0, 1830, frozenset(), start_place=0, end_place=0)
     home = insert_greedily(problem := DayProblem(visits, [late], near), empty_day(problem))
-    assert home.unserved == (1,)  # they would be home at 1,860 s
+    assert home.unserved == (1,)  # the technician would be home at 1,860 s
 
 
 def test_a_fixed_visit_stays_and_nobody_is_needed_for_nothing() -> None:
-    """A fixed visit stays in its tour though another technician lives next to it. A day without shifts is possible."""
+    """A fixed visit stays in its tour, although another technician lives next to it. A day without shifts is
+    possible.
+    """
     visits = [Visit(0, 600, 0, 9999, fixed=True), Visit(0, 600, 0, 9999)]
     shifts = [Shift(0, 20_000, frozenset(), 1, 1), Shift(0, 20_000, frozenset(), 0, 0)]
     problem = DayProblem(visits, shifts, [[0.0, 900.0], [900.0, 0.0]])
@@ -82,7 +84,7 @@ def test_a_fixed_visit_stays_and_nobody_is_needed_for_nothing() -> None:
 
 
 def test_a_held_visit_is_not_given_up_for_a_waiting_one() -> None:
-    """Of two visits at one time the one stays whose absence costs more, though the other one is nearer."""
+    """Of two visits at the same time, the one with the higher skip cost stays, although the other one is nearer."""
     visits = [Visit(0, 600, 0, 0, skip_cost_s=1e9), Visit(1, 600, 0, 0)]
     shift = Shift(-9999, 9999, frozenset(), 1, 1)
     problem = DayProblem(visits, [shift], [[0.0, 900.0], [900.0, 0.0]])
@@ -93,8 +95,8 @@ def test_a_held_visit_is_not_given_up_for_a_waiting_one() -> None:
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 6))
 def test_every_plan_holds_and_is_no_worse(seed: int, jobs: int, technicians: int) -> None:
-    """Windows, skills and shifts hold in the plans of greedy insertion and of the search, which is never worse and with
-    the same seed the same.
+    """The plans of greedy insertion and of the search respect windows, skills and shifts. The search is never worse,
+    and gives the same plan with the same seed.
     """
     problem = make_day(Random(seed), None, jobs, technicians)
     greedy = insert_greedily(problem, empty_day(problem))

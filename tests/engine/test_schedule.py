@@ -32,7 +32,7 @@ MINUTE_MS = 60_000
 
 
 def in_minutes(minutes: float) -> int:
-    """Return the time in so many minutes, in ms."""
+    """Return the time ``minutes`` from now, in ms."""
     return now_ms() + round(minutes * MINUTE_MS)
 
 
@@ -70,9 +70,9 @@ async def deliver(engine: Engine, driver: Principal, carla: Principal, service: 
 
 
 async def test_a_claim_that_overlaps_is_refused_with_the_times(engine: Engine) -> None:
-    """A technician with a free place cannot claim a job whose time overlaps their other one, with the buffer. The
-    refusal names the other job and its times, also when it is repeated. Another technician gets the job, and the first
-    one a job that begins after the buffer.
+    """A technician below their capacity cannot claim a job whose time, with the buffer, overlaps their other job. The
+    refusal names the other job and its times, also when it is repeated. Another technician can claim the job, and the
+    first one can claim a job that begins after the buffer.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, service, capacity=3) for name in ("tom", "tara")]
@@ -95,8 +95,8 @@ async def test_a_claim_that_overlaps_is_refused_with_the_times(engine: Engine) -
 
 
 async def test_a_wave_asks_nobody_whose_time_is_taken(engine: Engine) -> None:
-    """A technician with a free place, whose booked job overlaps a new one, is not asked for it, and the record and the
-    preview say why. They are asked for a job after it, and again for the first one when their time is free.
+    """A technician below their capacity whose booked job overlaps a new one is not asked, and the record and the
+    preview say why. They are asked for a later job, and for the first one when their time is free.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, service, capacity=3) for name in ("tom", "tara")]
@@ -132,8 +132,8 @@ async def test_travel_counts_in_both_directions(engine: Engine) -> None:
 
 
 async def test_a_job_without_a_time_is_refused_only_if_it_makes_a_booked_one_late(engine: Engine) -> None:
-    """Jobs without a time run beside each other up to the capacity. One that ends too late for a booked job is refused;
-    a shorter one is not. A booked job is refused while such work lasts.
+    """Jobs without a time can run at the same time, up to the capacity. A job that ends too late for a booked job is
+    refused; a shorter one is not. A booked job that overlaps such a job is refused.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service, capacity=3)
@@ -170,7 +170,7 @@ async def test_deliveries_run_beside_each_other(engine: Engine) -> None:
 
 
 async def test_ops_may_force_an_overlap_and_the_event_says_so(engine: Engine) -> None:
-    """Ops assign a job that overlaps another one only by `force`, which the event records. Both are then in the
+    """Ops assign a job that overlaps another one only by `force`, which the event records. Both jobs are then in the
     schedule, and a third one is still refused.
     """
     service, carla = await people.service(engine), await people.customer(engine)
@@ -190,7 +190,7 @@ async def test_ops_may_force_an_overlap_and_the_event_says_so(engine: Engine) ->
 
 
 async def test_whoever_is_freed_has_the_time_again(engine: Engine) -> None:
-    """The time of a job is free after the job was given back, reassigned, cancelled or done."""
+    """The technician's time is free again after the job was given back, reassigned, cancelled or done."""
     service, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, service, capacity=3) for name in ("tom", "tara")]
     at = in_minutes(5)
@@ -258,8 +258,8 @@ async def test_a_bid_at_a_time_that_is_taken_is_refused(engine: Engine) -> None:
 
 
 async def test_an_award_that_overlaps_is_refused(engine: Engine) -> None:
-    """A bid of a technician whose time has been taken since cannot be accepted: the customer reads the times, not the
-    other job. Another bid can.
+    """A bid of a technician whose time was taken after the bid cannot be accepted. The customer sees the times of the
+    conflict, not the other job. Another bid can be accepted.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, service, capacity=3) for name in ("tom", "tara")]
@@ -309,7 +309,7 @@ async def test_the_engine_chooses_somebody_who_has_time(engine: Engine) -> None:
 
 
 async def test_a_job_that_is_not_finished_lasts_until_now(engine: Engine) -> None:
-    """A visit that should be over, of a job that the technician still holds, ends now at the earliest."""
+    """An overdue visit of a job that the technician still holds counts as if it ended now."""
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service, capacity=3)
     at = in_minutes(1)
@@ -340,7 +340,7 @@ async def test_more_visits_than_are_compared_are_a_conflict(engine: Engine) -> N
 
 @on_both_databases
 async def test_hours_are_stored_and_read_for_many(engine: Engine) -> None:
-    """The hours of a technician are those that were put last. Who has none is left out."""
+    """The hours of a technician are the last ones that were stored. Technicians without hours are left out."""
     tom, tara = await staff.register_technician(engine), await staff.register_technician(engine)
     with pytest.raises(Invalid):
         await technician_schedules.put_hours(engine, tom, tom.id, WorkingHours("nowhere"))

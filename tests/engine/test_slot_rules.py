@@ -1,4 +1,4 @@
-"""Tests of the computation of slots: the grid, what blocks a slot, and what slots tell about places."""
+"""Tests of the computation of slots: the grid, the visits that block a slot, and that slots do not reveal places."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def gap_ms(metres: float) -> int:
 
 
 def always(_: int, __: int) -> bool:
-    """Return that the technician works at any time."""
+    """Return True: the technician works at any time."""
     return True
 
 
@@ -32,8 +32,8 @@ def begins(*technicians: Availability, hours: int = 12) -> list[float]:
 
 
 def test_slots_begin_at_each_half_hour_and_not_before_somebody_could_come() -> None:
-    """Slots begin at full and half hours, last as long as the work, and begin no earlier than a technician of the area
-    can be there. Without a technician there are none.
+    """Slots begin at full and half hours, and last as long as the work. They begin no earlier than a technician of the
+    area can arrive. Without a technician there are none.
     """
     assert find_slots(WISH, NOW, NOW + HOUR_MS, NOW, []) == []
     found = find_slots(WISH, NOW, NOW + 3 * HOUR_MS, NOW, [FREE, FREE])
@@ -43,8 +43,8 @@ def test_slots_begin_at_each_half_hour_and_not_before_somebody_could_come() -> N
 
 
 def test_a_visit_blocks_slots_with_travel_and_buffer_on_both_sides() -> None:
-    """A slot ends at least travel time and buffer before a visit, or begins so long after it. Working hours and the
-    time from which a technician is free bound it too.
+    """A slot ends before a visit, or begins after it, by at least travel time and buffer. It also lies within the
+    working hours, and after the time from which the technician is free.
     """
     start = NOW + 5 * HOUR_MS
     busy = Availability(0, [Visit(start, start + HOUR_MS, 52.5, 13.4)], always)
@@ -57,14 +57,14 @@ def test_a_visit_blocks_slots_with_travel_and_buffer_on_both_sides() -> None:
 
 
 def test_overdue_work_blocks_the_next_slots() -> None:
-    """A visit that should have ended ends now at the earliest."""
+    """An overdue visit counts as if it ended now."""
     overdue = Availability(0, [Visit(NOW - 5 * HOUR_MS, NOW - 4 * HOUR_MS, 52.5, 13.4)], always)
     assert min(begins(overdue)) >= gap_ms(AREA_M) / HOUR_MS
 
 
 def test_a_slot_tells_only_the_square_of_a_visit() -> None:
-    """The distance kept free is at least the real one, and it is the same for all places of two squares; of squares
-    that touch, it is that of the whole area. So slots do not show where work is.
+    """The distance that is used is at least the real one, and it is the same for all places of two squares; for
+    adjacent squares it is that of the whole area. Therefore slots do not reveal where a technician works.
     """
     draw = random.Random(3)
     for _ in range(500):

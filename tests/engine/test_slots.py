@@ -1,4 +1,4 @@
-"""Slots and reservations: what is refused, that each slot that is shown can be booked, and that of many simultaneous
+"""Slots and reservations: the refusals, that each slot that is shown can be booked, and that of many simultaneous
 bookings exactly as many get a slot as technicians are free.
 """
 
@@ -47,8 +47,8 @@ def reserving(engine: Engine) -> Engine:
 
 
 async def technicians_of_town(engine: Engine, service: ServiceId, *metres: float) -> list[str]:
-    """Create approved technicians who are so many metres north of ``people.HERE``, and store their positions in SQL.
-    Return their ids.
+    """Create an approved technician for each distance ``metres`` north of ``people.HERE``, and store their positions in
+    SQL. Return their ids.
     """
     found = [await staff.create_eligible_technician(engine, service) for _ in metres]
     for who, north in zip(found, metres, strict=True):
@@ -103,8 +103,8 @@ async def holders(engine: Engine, outcomes: list[Any]) -> list[str]:
 )
 async def test_a_wrong_query_is_refused(engine: Engine, changes: dict[str, Any], code: str) -> None:
     """Times in the past, in the wrong order or more than 14 days apart, an unknown service, blueprint or technician, a
-    place outside the map, a technician where customers name nobody, and one whom the customer must not meet are
-    refused.
+    place outside the map, a technician in a blueprint in which customers name nobody, and a technician who is blocked
+    for the customer are refused.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     for name in ("tom", "avoided"):
@@ -118,7 +118,7 @@ async def test_a_wrong_query_is_refused(engine: Engine, changes: dict[str, Any],
 
 async def test_slots_show_only_whom_the_customer_may_meet(engine: Engine) -> None:
     """A technician counts if they provide the service and are approved and not blocked, also while they are offline or
-    busy: their work of today says nothing of tomorrow.
+    busy, because today's work does not affect other days.
     """
     service, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     await people.technician(engine, "tom", service)
@@ -134,7 +134,7 @@ async def test_slots_show_only_whom_the_customer_may_meet(engine: Engine) -> Non
 
 
 async def test_slots_do_not_show_where_work_is(reserving: Engine) -> None:
-    """The slots at a place are the same whether a technician's other work is next door or 4 km away."""
+    """The slots at a place are the same if a technician's other work is next door or 4 km away."""
     service, carla = await people.service(reserving), await people.customer(reserving)
     seen = []
     for metres in (10, 4_000):
@@ -147,8 +147,8 @@ async def test_slots_do_not_show_where_work_is(reserving: Engine) -> None:
 
 
 async def test_every_slot_that_is_shown_can_be_booked(reserving: Engine) -> None:
-    """Each slot of the next days can be booked at that instant, around bookings at many places. A slot that is gone is
-    `schedule_conflict`, with slots that can be booked.
+    """Each slot of the next days can be booked at the moment when it is shown, with other bookings at many places. A
+    slot that was taken is refused as `schedule_conflict`, with other slots that can be booked.
     """
     engine = reserving
     service, carla = await people.service(engine), await people.customer(engine)
@@ -162,7 +162,8 @@ async def test_every_slot_that_is_shown_can_be_booked(reserving: Engine) -> None
         for booked in [await book(engine, carla, service, slot.start) for _ in range(slot.free)]:
             await cancel(engine, carla, booked)
     await asyncio.gather(*(book(engine, carla, service, shown[9].start) for _ in range(shown[9].free)))
-    for _ in range(3 - shown[9].free):  # others may be free by the real way, though not by the area's
+    # by the real distance other technicians may be free, although not by the distance of the area
+    for _ in range(3 - shown[9].free):
         try:
             await book(engine, carla, service, shown[9].start)
         except ScheduleConflict:
@@ -212,8 +213,8 @@ async def test_slots_and_reservations_keep_to_working_hours(reserving: Engine) -
 
 
 async def test_a_reserved_job_has_its_technician_and_waits_for_its_release(reserving: Engine) -> None:
-    """The reply shows the technician who was booked, also when it is repeated. They are asked; the time for their
-    answer counts from the release of the job.
+    """The reply shows the reserved technician, also when it is repeated. The technician is asked, and the time for
+    their answer counts from the release of the job.
     """
     engine = reserving
     service, carla = await people.service(engine), await people.customer(engine)
@@ -242,6 +243,6 @@ async def test_a_reserved_job_has_its_technician_and_waits_for_its_release(reser
 
 
 async def timer_times(engine: Engine, job: JobId) -> list[int]:
-    """Return when the timers of a job's second state, that of a technician who is asked, are due (ms)."""
+    """Return the times (ms) at which the timers of a job's second state are due, in which a technician is asked."""
     entries = await engine.store.redis.zrange(keys.due_tasks(DEFAULT_ZONE), 0, -1, withscores=True)
     return [round(at) for entry, at in entries if entry.decode().startswith(f"timer:{job}:2:")]

@@ -33,7 +33,9 @@ ages_ms = st.integers(0, 30_000)
 
 @pytest.fixture
 def learnt() -> Iterator[ZoneTimes]:
-    """Let the zone know times: at the hour of `NOON` twice the seconds for 1 km, to `BERLIN` half of them."""
+    """Give the zone learnt travel times: in the hour of `NOON` 1 km takes twice as long, and journeys to `BERLIN` take
+    half as long.
+    """
     hours = tuple(2.0 if hour == 12 else 1.0 for hour in range(48))
     plain = FittedTimes(seconds_per_km=200.0, exponent=0.5, hours=hours, low=0.7, high=1.4)
     to_berlin = msgspec.structs.replace(plain, destinations={area_of(*BERLIN): 0.5}, high=1.3)
@@ -45,8 +47,8 @@ def learnt() -> Iterator[ZoneTimes]:
 
 
 def test_a_zone_that_has_learnt_nothing_has_the_times_of_the_cold_start() -> None:
-    """Before a zone has learnt, 1 km takes 150 s and 16 km 8 times as long, at most 1.5 times that in four of five
-    journeys; with and without places, at every hour, and on the way.
+    """Before a zone has learnt, 1 km takes 150 s and 16 km takes 8 times as long. In four of five journeys the time is
+    at most 1.5 times as long. This is the same with and without places, at every hour, and for the rest of a journey.
     """
     for model in (
         travel_model(DEFAULT_ZONE, NOON, "UTC"),
@@ -58,8 +60,9 @@ def test_a_zone_that_has_learnt_nothing_has_the_times_of_the_cold_start() -> Non
 
 
 def test_learnt_times_depend_on_the_hour_in_the_zone_and_on_the_areas(learnt: ZoneTimes) -> None:
-    """The model of a zone has the hour of the zone's time zone, and the areas if the places are known. On the way it is
-    the model that was learnt on the way. Another zone has learnt nothing.
+    """The model of a zone depends on the hour in the zone's time zone, and on the areas if the places are known. For
+    the rest of a journey, the model that was learnt from the rests of journeys is used. Another zone has learnt
+    nothing.
     """
     assert travel_model(DEFAULT_ZONE, NOON, "UTC").travel_time_s(4000) == pytest.approx(2 * 200 * 2)
     assert travel_model(DEFAULT_ZONE, NOON, "Australia/Sydney").travel_time_s(4000) == pytest.approx(200 * 2)

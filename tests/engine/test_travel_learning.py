@@ -21,8 +21,8 @@ DAY_MS = 86_400_000
 
 
 def drive(draw: random.Random, km: float, hour: int = 0, origin: str = "", destination: str = "") -> Journey:
-    """Return a journey in a city where 1 km takes 240 s, longer ways are faster, hour 8 is half as fast and the way to
-    `hill` takes twice as long. One in three deviates by a third or more.
+    """Return a journey in a city where 1 km takes 240 s, longer journeys are faster, hour 8 is half as fast and
+    journeys to `hill` take twice as long. One in three journeys deviates by a third or more.
     """
     likely = 240 * math.pow(km, 0.6) * (2.0 if hour == 8 else 1.0) * (2.0 if destination == "hill" else 1.0)
     return Journey(km, likely * math.exp(draw.gauss(0, 0.3)), hour, origin, destination)
@@ -39,7 +39,7 @@ def city(seed: int, count: int) -> list[Journey]:
 
 
 def test_too_few_journeys_teach_nothing() -> None:
-    """With one journey less than `MIN_JOURNEYS` nothing is learnt, however many points their ways have."""
+    """With one journey less than `MIN_JOURNEYS` nothing is learnt, even if the journeys have many points."""
     journeys = city(1, MIN_JOURNEYS)
     assert learn_zone_times([(journey, [journey] * 9) for journey in journeys[1:]]).remaining is None
     assert learn_times(journeys[1:], JOURNEY_QUANTILES) is None
@@ -65,7 +65,9 @@ def test_the_times_of_a_city_are_found_again() -> None:
 
 
 def test_few_journeys_change_a_factor_little() -> None:
-    """An area with two slow journeys has nearly no factor of its own, one with 200 has. An unknown area has none."""
+    """The factor of an area with two slow journeys is near 1, that of an area with 200 is not. An unknown area has
+    none.
+    """
     draw = random.Random(5)
     journeys = city(3, 600) + [drive(draw, 3, 3, "port", "hill")._replace(destination="new") for _ in range(2)]
     learnt = learn_times(journeys, JOURNEY_QUANTILES)
@@ -76,7 +78,7 @@ def test_few_journeys_change_a_factor_little() -> None:
 
 
 def test_the_backtest_never_learns_from_what_it_predicts() -> None:
-    """Whatever the held-out journeys are, the predictions of them do not change: only the errors do."""
+    """If the times of the held-out journeys change, the predictions stay the same; only the errors change."""
     journeys = city(4, 500)
     rides = [Ride(day * DAY_MS // 10, journey) for day, journey in enumerate(journeys)]
     train, test, held_out = split_rides(rides)

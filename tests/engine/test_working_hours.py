@@ -26,7 +26,7 @@ def hours(*week: WeekSpan, exceptions: tuple[DateSpan, ...] = ()) -> WorkingHour
     [
         (WorkingHours("Mars/Olympus"), ["/tz"]),
         (WorkingHours("../passwd"), ["/tz"]),
-        (WorkingHours("localtime"), ["/tz"]),  # names that some hosts have besides those of the database
+        (WorkingHours("localtime"), ["/tz"]),  # names that only some hosts know
         (WorkingHours("posix/Europe/Berlin"), ["/tz"]),
         (WorkingHours("right/UTC"), ["/tz"]),
         (WorkingHours("US/Eastern"), []),
@@ -62,7 +62,9 @@ def test_nights_and_spans_that_touch_are_one() -> None:
 
 
 def test_an_exception_replaces_the_day() -> None:
-    """An exception with times has those times alone; one without is a day off. The night before goes on."""
+    """An exception with times replaces the hours of its day; one without times is a day off. Work of the night before
+    continues.
+    """
     exceptions = (DateSpan("2026-12-01", "10:00", "11:00"), DateSpan("2026-12-02"))
     given = hours(*(WeekSpan(day, "20:00", "02:00") for day in (1, 2, 3)), exceptions=exceptions)
     assert working_spans(given, ms("2026-12-01T00:00:00+01:00"), ms("2026-12-03T00:00:00+01:00")) == [

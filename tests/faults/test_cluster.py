@@ -195,7 +195,7 @@ async def test_a_failover_that_is_asked_for(node: Node, cluster: Cluster, load: 
 
 
 async def test_a_primary_is_killed(node: Node, cluster: Cluster, load: Load) -> None:
-    """A killed primary is replaced by its replica; meanwhile the other zones go on, also with the jobs of a customer
+    """A killed primary is replaced by its replica. Meanwhile the other zones continue, also with the jobs of a customer
     whose account is on that primary.
     """
     key = keys.zone_meta(DEFAULT_ZONE)

@@ -95,8 +95,8 @@ async def test_a_failed_start_shows_the_last_log_line(tmp_path: Path, monkeypatc
 
 
 async def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If Valkey cannot read its append-only file, the refusal names the folder to move away. Valkey then starts
-    without data, and the server rebuilds its zones.
+    """If Valkey cannot read its append-only file, the error message names the folder that the operator has to move
+    away. Valkey then starts without data, and the server rebuilds its zones.
     """
     monkeypatch.setattr(embedded, "MAX_START_ATTEMPTS", 1)
     async with running_valkey(tmp_path) as valkey:

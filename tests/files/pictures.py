@@ -1,4 +1,4 @@
-"""Photos for tests, made by Pillow, with metadata that must go."""
+"""Create photos for tests with Pillow. They have metadata that must be removed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def jpeg(*, seed: int = 1, size: tuple[int, int] = (96, 64), progressive: bool = True, **options: Any) -> bytes:
-    """Return a JPEG with all kinds of metadata: also between its scans, and behind its end."""
+    """Return a JPEG with all kinds of metadata, also between its scans and after its end."""
     plain = encode(noise(*size, seed=seed), "JPEG", progressive=progressive, exif=exif_bytes(), quality=90, **options)
     head = segment(0xFE, b"COMMENT-SECRET") + segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0XMP-SECRET")
     marked = plain[:2] + head + plain[2:]
@@ -61,7 +61,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(*, seed: int = 1, mode: str = "RGBA") -> bytes:
-    """Return a PNG with all kinds of metadata, and bytes behind its end."""
+    """Return a PNG with all kinds of metadata, and bytes after its end."""
     plain = encode(noise(seed=seed, mode=mode), "PNG", exif=exif_bytes())
     texts = png_chunk(b"tEXt", b"Comment\0COMMENT-SECRET") + png_chunk(
         b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0XMP-SECRET"
@@ -70,7 +70,7 @@ def png(*, seed: int = 1, mode: str = "RGBA") -> bytes:
 
 
 def webp(*, seed: int = 1, mode: str = "RGB", lossless: bool = False) -> bytes:
-    """Return a WebP with metadata, and bytes behind its end."""
+    """Return a WebP with metadata, and bytes after its end."""
     xmp = b"<x:xmpmeta>XMP-SECRET</x:xmpmeta>"
     return (
         encode(noise(seed=seed, mode=mode), "WEBP", exif=exif_bytes(), xmp=xmp, lossless=lossless) + b"TRAILER-SECRET"

@@ -1,4 +1,4 @@
-"""The blob store, in a directory and in an S3 server: the same promises."""
+"""The blob store in a directory and in an S3 server gives the same guarantees."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
 
 
 async def test_stores_once_reads_and_deletes(blobs: BlobStore, tmp_path: Path) -> None:
-    """What was put is read whole and in pieces, a repeat changes nothing, and what was deleted is missing."""
+    """A stored blob is read whole and in pieces, a repeated put changes nothing, and a deleted blob is missing."""
     for read in (blobs.read, blobs.stream):
         with pytest.raises(BlobMissing):
             await read(SHA256)
-    await blobs.delete(SHA256)  # what is not there is deleted already
+    await blobs.delete(SHA256)  # deleting a missing blob is no error
 
     upload = tmp_path / "upload"
     for _ in range(2):
@@ -66,7 +66,7 @@ async def test_stores_once_reads_and_deletes(blobs: BlobStore, tmp_path: Path) -
 
 
 async def test_only_the_owner_reads_the_directory(tmp_path: Path) -> None:
-    """Nobody else on the machine reads a photo, and no temporary file stays."""
+    """No other user of the machine can read a photo, and no temporary file stays."""
     blobs = open_blobs(Settings(data=str(tmp_path / "data")))
     await blobs.put(SHA256, PHOTO)
     folder = tmp_path / "data/blobs"
@@ -77,7 +77,7 @@ async def test_only_the_owner_reads_the_directory(tmp_path: Path) -> None:
 async def test_a_store_that_is_away_is_unavailable(
     tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full or absent store refuses as `unavailable`, and never says that a blob is missing."""
+    """A full or unreachable store is `unavailable`, and never reports that a blob is missing."""
     (tmp_path / "blobs").write_text("no directory")
     with pytest.raises(Unavailable):
         await open_blobs(Settings(data=str(tmp_path))).put(SHA256, PHOTO)

@@ -1,4 +1,4 @@
-"""Photos are stripped without being decoded: pixels, colors and orientation are left. Pillow is the judge."""
+"""Photos are stripped without being decoded: pixels, colors and orientation stay. Pillow decodes the result."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ GOOD: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_the_pixels_stay_and_the_metadata_goes(name: str) -> None:
-    """Pillow decodes the same pixels, colors and orientation from the stripped photo, and finds nothing else in it."""
+    """Pillow decodes the same pixels, colors and orientation from the stripped photo, and finds no other metadata in
+    it.
+    """
     data = GOOD[name]()
     photo, stripped = strip(data)
     before, after = Image.open(io.BytesIO(data)), Image.open(io.BytesIO(stripped))
@@ -68,7 +70,7 @@ def test_the_pixels_stay_and_the_metadata_goes(name: str) -> None:
 
 
 def corrupt(data: bytes, at: int, new: bytes) -> bytes:
-    """Return ``data`` with other bytes at a place."""
+    """Return ``data`` with the bytes ``new`` at an offset."""
     return data[:at] + new + data[at + len(new) :]
 
 
@@ -123,7 +125,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_whole_photo_is_refused(name: str) -> None:
-    """The refusal says what is wrong, in words for the sender."""
+    """The refusal tells the sender what is wrong."""
     data, why = BAD[name]
     with pytest.raises(PhotoRefused, match=why):
         strip(data)
@@ -135,7 +137,7 @@ SEEDS = [make() for make in GOOD.values()]
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(SEEDS), st.integers(0, 2**20), st.binary(min_size=1, max_size=6), st.integers(0, 3))
 def test_a_damaged_photo_is_stripped_or_refused(seed: bytes, at: int, new: bytes, cut: int) -> None:
-    """No input raises another error, and what is accepted has no metadata and can be stripped again."""
+    """No input raises another error. An accepted photo has no metadata and can be stripped again."""
     at %= len(seed)
     data = seed[:at] if cut == 0 else corrupt(seed, at, new)
     try:
@@ -164,7 +166,7 @@ def test_a_damaged_photo_is_stripped_or_refused(seed: bytes, at: int, new: bytes
     ids=["fill", "stuffed", "segments", "chunks", "one chunk", "webp"],
 )
 def test_each_step_is_short_whatever_was_sent(data: bytes) -> None:
-    """Between two yields little work is done, counted in bytes that the stripper takes and not in seconds."""
+    """Little work is done between two yields, counted in bytes that the stripper reads and not in seconds."""
     source = _Counted(data)
     steps, longest, most = strip_photo(source), 0, 0  # type: ignore[arg-type]
     with suppress(PhotoRefused):
@@ -175,7 +177,7 @@ def test_each_step_is_short_whatever_was_sent(data: bytes) -> None:
 
 
 class _Counted(bytes):
-    """Bytes that count what is taken of them by slices."""
+    """Bytes that count how much of them is read by slices."""
 
     taken = calls = 0
 

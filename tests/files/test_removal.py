@@ -1,4 +1,4 @@
-"""What hangs on nothing goes, and bytes go with the last row that names them."""
+"""Unattached files are deleted, and bytes are deleted after the last row that names them."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ async def is_stored(engine: Engine, sha256: str) -> bool:
 
 
 async def test_only_what_hangs_on_nothing_is_deleted(engine: Engine) -> None:
-    """A photo of two jobs keeps its bytes while one row names them; an old file that no event attached goes with its
-    bytes, and so does the temporary file of a process that was killed.
+    """The bytes of a photo of two jobs stay while one row names them. An old file that no event attached is deleted
+    with its bytes, and so is the temporary file of a killed process.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service, capacity=2)
@@ -75,7 +75,7 @@ async def test_only_what_hangs_on_nothing_is_deleted(engine: Engine) -> None:
 async def test_bytes_that_are_uploaded_while_they_are_deleted_stay(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An upload that comes while the chore deletes the same bytes waits for it, and stores them again."""
+    """An upload of the same bytes during their deletion waits for the chore, and stores the bytes again."""
     new = await staff.register_technician(engine)
     uploads: list[asyncio.Task[str]] = []
 
@@ -90,7 +90,7 @@ async def test_bytes_that_are_uploaded_while_they_are_deleted_stay(
 
     async def delete_late(sha256: str) -> None:
         uploads.append(asyncio.create_task(upload()))
-        await asyncio.sleep(0.2)  # the upload comes as far as it can
+        await asyncio.sleep(0.2)  # the upload gets as far as it can
         assert not uploads[0].done()
         await delete(sha256)
 

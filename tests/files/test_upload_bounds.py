@@ -1,4 +1,4 @@
-"""What is too large, or too much at once, is refused, and leaves nothing behind."""
+"""Uploads that are too large or too many at the same time are refused, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ async def _stream(who: Person, job: str, parts: AsyncIterator[bytes]) -> int:
 
 
 async def test_refused_uploads_leave_nothing_behind(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One byte above 8 MiB is too large, with Content-Length and without; what SQL does not take is unavailable."""
+    """One byte above 8 MiB is too large, with and without Content-Length. If SQL refuses the row, the upload is
+    unavailable.
+    """
     work = await Work.begin(scenario)
     await work.accept()
     engine, target = scenario.server.engine, f"job:{work.job}"
@@ -69,8 +71,8 @@ async def test_refused_uploads_leave_nothing_behind(scenario: Scenario, monkeypa
 
 
 async def test_more_uploads_at_once_than_slots(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fifth upload of a user is rate_limited, and the first above those of the process is unavailable. Each gives
-    its slot back.
+    """The fifth upload of a user at the same time is rate_limited, and the first one above the limit of the process is
+    unavailable. Each upload gives its slot back.
     """
     work = await Work.begin(scenario)
     await work.accept()

@@ -1,4 +1,4 @@
-"""Files over HTTP: who may add and read one, and what is stored of it."""
+"""Files over HTTP: who may add and read a file, and what is stored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def code_of(reply: httpx.Response) -> tuple[int, str]:
 
 
 class Work:
-    """A job that Tom has accepted, with its room, and everybody who has nothing to do with it."""
+    """A job that Tom has accepted, with its room, and users who are not concerned."""
 
     scenario: Scenario
     carla: Person
@@ -68,8 +68,8 @@ class Work:
 
 
 async def test_a_photo_of_a_job(scenario: Scenario) -> None:
-    """Photos are added by the two sides from acceptance until the end, and read by them and ops. Everybody concerned
-    gets an event, the job's version rises, and the same bytes again are the same file.
+    """The two sides add photos from acceptance until the end, and they and ops read them. All concerned users get an
+    event, the job's version rises, and a repeated upload of the same bytes returns the same file.
     """
     work = await Work.begin(scenario)
     carla, tom, job = work.carla, work.tom, work.job
@@ -134,7 +134,7 @@ async def test_a_photo_of_a_job(scenario: Scenario) -> None:
 
 
 async def test_a_technician_who_left_reads_no_photo(scenario: Scenario) -> None:
-    """Who loses the job loses its photos, also those that they took; the next holder reads them."""
+    """A technician who loses the job can no longer read its photos, not even their own; the next holder can."""
     work = await Work.begin(scenario)
     await work.accept()
     file = (await upload(work.tom, f"job:{work.job}", tiny_png())).json()["file"]["id"]
@@ -146,8 +146,8 @@ async def test_a_technician_who_left_reads_no_photo(scenario: Scenario) -> None:
 
 
 async def test_files_of_messages(scenario: Scenario) -> None:
-    """A message has files that its sender uploaded for its room, and another message may have them too. Who may read
-    the message reads the file, before and after SQL knows of it.
+    """A message names files that its sender uploaded for its room, and another message may name them too. Users who may
+    read the message may read the file, before and after the message is in SQL.
     """
     work = await Work.begin(scenario)
     await work.accept()
@@ -191,7 +191,7 @@ async def test_files_of_messages(scenario: Scenario) -> None:
 
 
 async def test_documents_of_a_technician(scenario: Scenario) -> None:
-    """A technician adds documents, which those who review technicians read: in a queue, the oldest first."""
+    """A technician adds documents. The staff who review technicians read them in a queue, the oldest first."""
     fixing = await scenario.create_service("Fixing")
     tom = await scenario.create_technician("Tom", fixing, approved=False)
     una = await scenario.create_technician("Una", fixing, approved=False)

@@ -73,7 +73,7 @@ def test_the_first_radius_contains_about_the_wanted_number(
 
 
 def test_the_score_of_a_place_is_that_of_the_index(empty_redis: str) -> None:
-    """The score that a preview computes for a place is the one under which Redis would store a job there."""
+    """The score that a preview computes for a place equals the score with which Redis would store a job there."""
     draw = random.Random(7)
     places = [*POSITIONS, *((draw.uniform(-85, 85), draw.uniform(-180, 180)) for _ in range(200))]
     library = "\n".join((scripts.scripts_folder() / "lib" / f"{name}.lua").read_text() for name in ("geo", "density"))

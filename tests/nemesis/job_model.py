@@ -53,8 +53,8 @@ class Outcome(NamedTuple):
 
 class JobModel:
     """The specification of one job of ``customer``. ``repeated_keys`` are the keys with more than one attempt.
-    ``lapses``: so much time passed that offers may have ended. ``cuts``: faults may take changes away.
-    ``rewritten_from``: from this time on (nanoseconds) the zone may have been rebuilt, without its finished jobs.
+    ``lapses``: enough time passed for offers to end. ``cuts``: faults may undo changes. ``rewritten_from``: from this
+    time on (nanoseconds) the zone may have been rebuilt, without its finished jobs.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class JobModel:
         elif op.out in LAPSED_CODES and self._may_have_lapsed(state, op, outcome):
             yield self._with_answer(op, Outcome(op.out, 0, state))
         elif op.out == "not_found" and op.end >= self.rewritten_from and self._is_stranger(state, op):
-            yield state  # the product does not store this answer either
+            yield state  # the server does not store this answer either
 
     def _is_stranger(self, state: JobState, op: Operation) -> bool:
-        """Return whether the job is finished and the caller a technician who never had to do with it. If Redis lacks
-        the job, its state in SQL is not told to them (engine/domain/job_restore.py).
+        """Return whether the job is finished and the caller is a technician who never had a relation to it. If Redis
+        does not have the job, such a caller does not learn its state in SQL (engine/domain/job_restore.py).
         """
         user = op.actor.partition(":")[2]
         if op.cmd not in ("claim", "decline") or not state.status:

@@ -202,8 +202,9 @@ def test_a_lost_suffix_is_measured_and_a_lost_middle_is_not_excused() -> None:
 
 
 def test_a_finished_job_is_hidden_from_strangers_after_a_rebuild() -> None:
-    """After a fault the zone may be rebuilt without its finished jobs: a stranger to a cancelled job may then be
-    told `not_found`, and ops `illegal_transition`. Before the fault, or told to its holder, `not_found` is a flaw.
+    """After a fault the zone may be rebuilt without its finished jobs: a technician without a relation to a cancelled
+    job may then get `not_found`, and ops `illegal_transition`. Before the fault, or as an answer to the job's holder,
+    `not_found` is a flaw.
     """
 
     def verdict(stranger: str, t0: int) -> bool:

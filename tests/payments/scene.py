@@ -1,4 +1,4 @@
-"""What the tests of the payment worker do: let it work, deliver webhooks, and read what came of them."""
+"""Functions for tests of the payment worker: run the worker, deliver webhooks, and read the resulting payments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.payments.stripe_server import StripeServer
 
 
 async def work(engine: Engine, adapter: PaymentAdapter) -> None:
-    """Archive the log, and let the worker work until no order is left; orders that wait are due at once."""
+    """Archive the log, and run the worker until no order is left. Postponed orders are made due immediately."""
     for _ in range(60):
         await archiver.run_once(engine)
         await payment_worker.work_once(engine, adapter, DEFAULT_ZONE)
@@ -60,8 +60,8 @@ async def _read(engine: Engine, carla: Principal, job: JobId) -> Any:
 
 
 async def held_job(engine: Engine, stripe: StripeServer, adapter: PaymentAdapter) -> tuple[Any, ...]:
-    """Return customer, technician and job, whose hold is authorized at Stripe and here."""
-    await work(engine, adapter)  # from here on, requests are the worker's
+    """Return a customer, a technician and a job whose hold is authorized at Stripe and in Callout."""
+    await work(engine, adapter)  # the worker processes all requests from here on
     carla, service, tom = await open_market(engine)
     job = await accepted_job(engine, carla, service, tom)
     await work(engine, adapter)

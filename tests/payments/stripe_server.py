@@ -1,5 +1,5 @@
-"""A server that behaves as Stripe documents it, misbehaviour included: PaymentIntents, Refunds, idempotency keys, and
-webhook events, which the test delivers.
+"""A server that behaves as Stripe documents, with its failures: PaymentIntents, Refunds, idempotency keys, and webhook
+events, which the test delivers.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def error(status: int, kind: str, code: str, **more: Any) -> Reply:
 
 
 class StripeServer:
-    """Stripe in this process. ``faults`` are what happens to the next requests, in order: `500` (before the request is
-    executed), `409` (another request with the key still runs), `429`, `garbage`, `slow`, `lost` (executed, but the
-    connection is closed without a reply) and `hang` (executed, and never answered).
+    """A simulated Stripe in this process. ``faults`` are the faults of the next requests, in order: `500` (before the
+    request is executed), `409` (another request with the key still runs), `429`, `garbage`, `slow`, `lost` (executed,
+    but the connection is closed without a reply) and `hang` (executed, and never answered).
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,9 @@ class StripeServer:
         self._replies: dict[str, tuple[Any, Reply | None]] = {}
 
     def confirm(self, intent_id: str, *, fails: bool = False) -> None:
-        """The customer confirms a PaymentIntent: it is authorized, or captured, or their card is declined."""
+        """Confirm a PaymentIntent as the customer does. It is then authorized or captured, or the card is declined
+        (``fails``).
+        """
         intent = self.intents[intent_id]
         assert intent["status"] == "requires_payment_method"
         if fails:
@@ -129,7 +131,7 @@ class StripeServer:
         return 200, self.refunds[name]
 
     def refunded(self, intent_id: str) -> int:
-        """Return what of a PaymentIntent was refunded, in minor units."""
+        """Return the refunded amount of a PaymentIntent, in minor units."""
         return sum(each["amount"] for each in self.refunds.values() if each["payment_intent"] == intent_id)
 
     async def answer(self, path: str, headers: dict[str, str], body: bytes) -> Reply | None:

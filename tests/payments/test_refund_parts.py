@@ -1,4 +1,4 @@
-"""A refund is divided among the charges in the same way whenever it is asked for again."""
+"""A refund is divided among the charges in the same way each time that it is requested again."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ CHARGES = [captured("a", 500), captured("a", 500), captured("jpy", 900, "other_c
 DIVISIONS: list[tuple[list[PaymentFact], list[RefundPart]]] = [
     ([], []),
     (CHARGES, [RefundPart("r", "a", 500), RefundPart("r.1", "b", 200)]),
-    # Somebody refunded a part by hand: it is not refunded again.
+    # A part that somebody refunded at the provider is not refunded again.
     ([*CHARGES, refunded("re_1", 400, "a")], [RefundPart("r", "a", 100), RefundPart("r.1", "b", 300)]),
-    # An earlier request takes its parts, whether they were refunded already or not.
+    # The parts of an earlier request are subtracted, even if they are not refunded yet.
     ([*CHARGES, requested("q", 500)], [RefundPart("r", "b", 300)]),
     ([*CHARGES, requested("q", 500), refunded("q", 500, "a")], [RefundPart("r", "b", 300)]),
     ([*CHARGES, requested("q", 600), refunded("q.1", 100, "b")], [RefundPart("r", "b", 200)]),

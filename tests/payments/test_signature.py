@@ -1,4 +1,4 @@
-"""The signature of Stripe's webhooks: what is refused, and what is not."""
+"""The signature of Stripe's webhooks: the refused and the accepted headers."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ _, _, DIGEST = GOOD.partition("v1=")
     ],
 )
 def test_wrong_signatures_are_refused(header: str) -> None:
-    """Each malformed or wrong header is refused in the same way, without another error."""
+    """Each malformed or wrong header raises WrongSignature and no other error."""
     with pytest.raises(WrongSignature):
         verify(SECRET, header, BODY, NOW)
 
 
 def test_old_times_and_empty_secrets_are_refused() -> None:
-    """A right signature is accepted for 300 seconds; while a secret is replaced, one of several is enough."""
+    """A valid signature is accepted for 300 seconds. While a secret is replaced, one valid signature of several is
+    enough.
+    """
     for age in (TOLERANCE_S + 1, -TOLERANCE_S - 1):
         with pytest.raises(WrongSignature):
             verify(SECRET, GOOD, BODY, NOW + age)

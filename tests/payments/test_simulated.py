@@ -1,4 +1,4 @@
-"""The adapter `test` after an outside service: what that service moved or holds is not touched."""
+"""The adapter `test` after an outside service: it changes no payment of that service."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ __all__ = ["settings"]
 
 
 async def test_the_test_adapter_touches_no_hold_of_another_provider(engine: Engine) -> None:
-    """An outside service authorized holds, and then the operator chose `test`. It refuses to release such a hold, and
-    captures the price of a job as a payment of its own: the hold is never reported as captured or released.
+    """An outside service authorized holds, and then the operator chose the adapter `test`. The adapter refuses to
+    release such a hold, and captures the price of a job as a payment of its own. The hold is never reported as captured
+    or released.
     """
     adapter = SimulatedAdapter()
     carla, service, tom = await open_market(engine)
@@ -28,7 +29,7 @@ async def test_the_test_adapter_touches_no_hold_of_another_provider(engine: Engi
     await work(engine, adapter)
     await jobs.run_command(engine, carla, left, CommandInput(command="unassign"))
     await complete(engine, carla, tom, job)
-    for _ in range(2):  # the capture asks for the release of the hold
+    for _ in range(2):  # the capture requests the release of the hold
         await work(engine, adapter)
     assert await shown_payments(engine, left) == [("hold", "authorized", PRICE), ("charge", "failed", PRICE)]
     items = [msgspec.json.decode(item) for item in await payments.find_payments(engine, PAYMENT_SERVICE, job)]

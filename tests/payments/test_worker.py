@@ -1,5 +1,5 @@
-"""The payment worker against a server that behaves as Stripe documents: whatever fails and whoever dies, each payment
-is asked for once.
+"""The payment worker against a server that behaves as Stripe documents: after any failure and any death of a process,
+each payment is made once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 async def stripe(engine: Engine) -> AsyncIterator[StripeServer]:
-    """Yield Stripe."""
+    """Yield a simulated Stripe server."""
     async with run_stripe() as server:
         yield server
 
@@ -63,7 +63,7 @@ async def adapter(stripe: StripeServer) -> AsyncIterator[StripeAdapter]:
 async def test_a_hold_is_captured_once_whatever_fails(
     engine: Engine, stripe: StripeServer, adapter: StripeAdapter
 ) -> None:
-    """Each request meets each fault; the hold is captured once, and the job is paid."""
+    """Each fault happens to each request. The hold is captured once, and the job is paid."""
     stripe.faults = list(FAULTS)
     carla, _, tom, job = await held_job(engine, stripe, adapter)
     assert await shown_payments(engine, job) == [("hold", "authorized", PRICE)]
@@ -74,7 +74,8 @@ async def test_a_hold_is_captured_once_whatever_fails(
     assert [intent["amount_received"] for intent in stripe.intents.values()] == [PRICE]
     assert await shown_payments(engine, job) == [("charge", "captured", PRICE)]
     [intent] = stripe.intents
-    late = Report(reference=intent, status="failed", amount=PRICE, currency="USD")  # names no job, and changes nothing
+    # an event that names no job changes nothing
+    late = Report(reference=intent, status="failed", amount=PRICE, currency="USD")
     await payment_reports.record(engine, late)
     assert await payment_reports._find_job(engine, late) == job
     view = await job_view(engine, carla, job)
@@ -86,8 +87,9 @@ async def test_a_hold_is_captured_once_whatever_fails(
 async def test_a_worker_that_dies_before_it_notes_asks_again(
     engine: Engine, stripe: StripeServer, adapter: StripeAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker dies after Stripe has captured and before the report is recorded; SQL is away when the order is
-    removed. The next worker repeats the request, and Stripe captures nothing more."""
+    """The worker dies after Stripe has captured and before the report is recorded, or SQL is unavailable when the order
+    is to be removed. The next worker repeats the request, and Stripe captures nothing more.
+    """
     carla, _, tom, job = await held_job(engine, stripe, adapter)
     await complete(engine, carla, tom, job)
     await archiver.run_once(engine)
@@ -117,8 +119,9 @@ async def test_a_worker_that_dies_before_it_notes_asks_again(
 async def test_another_price_and_a_leaving_technician_release_the_hold(
     engine: Engine, stripe: StripeServer, adapter: StripeAdapter
 ) -> None:
-    """The hold of the old price is canceled and another asked for, which is canceled when the technician leaves; one
-    that the customer authorizes only then is canceled too."""
+    """The hold of the old price is canceled and a new one is requested, which is canceled when the technician leaves. A
+    hold that the customer authorizes after that is canceled too.
+    """
     carla, _, tom, job = await held_job(engine, stripe, adapter)
     await change_price(engine, carla, tom, job, 7_000)
     stripe.faults = ["lost", "500"]
@@ -136,8 +139,9 @@ async def test_another_price_and_a_leaving_technician_release_the_hold(
 
 
 async def test_a_refund_is_made_once_in_parts(engine: Engine, stripe: StripeServer, adapter: StripeAdapter) -> None:
-    """Two captured charges are refunded in two parts, once each, although the replies are lost and the webhooks come
-    twice."""
+    """Two captured charges are refunded in two parts, once each, although the replies are lost and each webhook arrives
+    twice.
+    """
     carla, _, _, job = await held_job(engine, stripe, adapter)
     for amount in (900, 400):
         intent = stripe._create_intent({"amount": str(amount), "currency": "usd", "capture_method": "automatic"})
@@ -158,9 +162,9 @@ async def test_a_refund_is_made_once_in_parts(engine: Engine, stripe: StripeServ
 async def test_a_refund_that_overtakes_its_capture_is_not_lost(
     engine: Engine, stripe: StripeServer, adapter: StripeAdapter
 ) -> None:
-    """The webhook of a refund comes before that of its capture, of a hold and of a charge that nobody knows yet: it is
-    `unavailable`, so that Stripe sends it again; then it counts once. A refund that ops make at Stripe does not name
-    the job, and its charge may not be archived yet.
+    """The webhook of a refund arrives before that of its capture, for a hold and for a charge that is not known yet. It
+    gets `unavailable`, so that Stripe sends it again, and then it counts once. A refund that ops make at Stripe does
+    not name the job, and its charge may not be archived yet.
     """
     carla, _, _, job = await held_job(engine, stripe, adapter)
     new = stripe._create_intent({"amount": "900", "currency": "usd", "capture_method": "automatic"})
@@ -186,8 +190,9 @@ async def test_a_refund_that_overtakes_its_capture_is_not_lost(
 async def test_what_the_provider_refuses_is_reported_as_failed(
     engine: Engine, stripe: StripeServer, adapter: StripeAdapter
 ) -> None:
-    """A refused request and a declined card are `payment.failed` with a reason; a request that Stripe never answers is
-    given up in the end; a card that works after that is recorded."""
+    """A refused request and a declined card are reported as `payment.failed` with a reason. A request that Stripe never
+    answers fails in the end, and a later capture is still recorded.
+    """
     carla, service, tom, job = await held_job(engine, stripe, adapter)
     stripe.intents.clear()
     await complete(engine, carla, tom, job)
@@ -219,7 +224,9 @@ async def test_what_the_provider_refuses_is_reported_as_failed(
 async def test_a_refund_of_which_a_part_is_refused_is_noted_as_far_as_it_was_made(
     engine: Engine, stripe: StripeServer, adapter: StripeAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The provider makes the first part of a refund and refuses the second: the first is noted, the order failed."""
+    """The provider makes the first part of a refund and refuses the second one. The first part is recorded, and the
+    order fails.
+    """
     carla, _, _, job = await held_job(engine, stripe, adapter)
     for amount in (900, 400):
         intent = stripe._create_intent({"amount": str(amount), "currency": "usd", "capture_method": "automatic"})
@@ -245,14 +252,16 @@ async def test_a_refund_of_which_a_part_is_refused_is_noted_as_far_as_it_was_mad
 async def test_payouts_go_through_the_adapter(
     engine: Engine, adapter: StripeAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`test` pays a payout once, also if the worker dies before it is noted; a provider that refuses gives the money
-    back; what Stripe cannot pay, or what nobody knows of, stays requested; an outcome that ops noted first stays."""
+    """The adapter `test` pays a payout once, even if the worker dies before the outcome is recorded. A refusal gives
+    the money back. A payout that Stripe cannot make, or whose outcome is unknown, stays requested. An outcome that ops
+    recorded first stays.
+    """
     await work(engine, SimulatedAdapter())
     technician = (await staff.register_technician(engine)).id
     await book_earnings(engine, technician, 10_000)
 
     async def request(reference: str) -> str:
-        await archiver.run_once(engine)  # the ledger must have everything that the log has
+        await archiver.run_once(engine)  # the ledger must have reached the head of the log
         new = payouts.NewPayout(technician=technician, amount=1_000, currency="EUR", reference=reference)
         return (await payouts.request_payout(engine, PAYMENT_SERVICE, new)).value.id
 
@@ -296,11 +305,11 @@ async def test_payouts_go_through_the_adapter(
 
 
 async def test_the_test_adapter_marks_what_it_does(engine: Engine) -> None:
-    """The adapter `test` authorizes, captures and refunds at once, and each payment says that it is a test."""
+    """The adapter `test` authorizes, captures and refunds immediately, and each payment is marked as a test."""
     adapter = SimulatedAdapter()
     carla, service, tom = await open_market(engine)
     earlier = await accepted_job(engine, carla, service, tom)
-    await work(engine, adapter)  # what was requested before is an outside service's
+    await work(engine, adapter)  # earlier requests belong to an outside service
     assert await shown_payments(engine, earlier) == []
     job = await accepted_job(engine, carla, service, tom)
     await work(engine, adapter)

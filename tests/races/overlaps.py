@@ -13,16 +13,18 @@ BUFFER_MS = 900_000
 
 
 def travel_s(moment: int, metres: float) -> float:
-    """Return the time in which four of five journeys of the zone end that begin at ``moment`` (ms)."""
+    """Return the time (s) that four of five journeys of the zone do not exceed, for journeys that begin at ``moment``
+    (ms).
+    """
     model = travel_model(DEFAULT_ZONE, moment, "UTC")
     return model.travel_time_s(metres) * model.high
 
 
 def zone_checker() -> OverlapChecker:
-    """Return a checker that has seen nothing yet."""
+    """Return a new checker, without events."""
     return OverlapChecker(travel_s, BUFFER_MS)
 
 
 def change_of(event: Event) -> Change:
-    """Return what the checker needs of an event."""
+    """Return the members of an event that the checker needs."""
     return Change(event.at, event.seq, msgspec.json.decode(event.data))

@@ -141,7 +141,7 @@ async def assert_records_agree(engine: Engine, job: JobId, crew: list[Principal]
 
 
 async def test_all_rounds_have_one_outcome_each(engine: Engine) -> None:
-    """In every round holder, records, indexes and events always agree, and every kind of outcome occurs."""
+    """In every round, holder, records, indexes and events agree. Every kind of outcome occurs."""
     service, carla = await people.service(engine), await people.customer(engine)
     OFFERED_SERVICES[:] = [service]
     crew = [await people.technician(engine, f"t{i}", service, capacity=3) for i in range(CREW)]

@@ -166,7 +166,8 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
     for turn in range(POSTED_JOBS // JOBS_AT_ONCE):
         jobs_with_bids = await asyncio.gather(*(post_job_with_bids() for _ in range(JOBS_AT_ONCE)))
         if late := turn % 2 == 1:
-            await advance(engine, 604_800 - (0 if turn % 4 == 3 else 0.05))  # its end, or the last 50 ms before it
+            # the end of the job, or one of the last 50 ms before it
+            await advance(engine, 604_800 - (0 if turn % 4 == 3 else 0.05))
         await asyncio.gather(*(race(job, names, late=late) for job, names in jobs_with_bids))
         by_job, seq = await events_by_job(engine, seq)
         for job, names in jobs_with_bids:

@@ -1,5 +1,5 @@
-"""Day plans are applied while others give, move and take the same jobs: nobody gets two jobs at once, and no job gets
-two technicians.
+"""Day plans are applied while other commands assign, move and release the same jobs: no technician gets two jobs at the
+same time, and no job gets two technicians.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class City:
         self.counts: Counter[str] = Counter()
 
     async def book(self) -> None:
-        """Book a job of tomorrow and give it to somebody who has time, if there is one of three."""
+        """Book a job of tomorrow, and assign it to the first of three random technicians who has time, if any."""
         when = MIDNIGHT_MS + self.draw.randrange(8 * 60, 18 * 60) * 60_000
         fields = {"blueprint": "managed", "scheduled_for": when, "duration_min": self.draw.choice((20, 40))}
         place = metres_north(self.draw.randrange(9_000))
@@ -60,7 +60,7 @@ class City:
         return "done"
 
     async def disturb(self) -> None:
-        """Give, move, take and book jobs."""
+        """Assign, move, release and book jobs at random."""
         for _ in range(STEPS):
             job, who = self.draw.choice(self.jobs), self.draw.choice(self.crowd)
             way = self.draw.choice(("assign", "reassign", "unassign", "book"))
@@ -80,7 +80,9 @@ class City:
 
 
 async def read_steps(engine: Engine) -> list[list[Event]]:
-    """Return the events of the log by the scripts that wrote them: the first one of a script has the jobs' states."""
+    """Return the events of the log, grouped by the script call that wrote them. The first event of a call has the jobs'
+    states.
+    """
     steps: list[list[Event]] = [[]]
     for entry, fields in await engine.store.redis.xrange(keys.log(DEFAULT_ZONE)):
         event = parse_log_entry(DEFAULT_ZONE, entry, fields, with_state=True)
@@ -97,8 +99,8 @@ def moved_job(event: Event) -> str | None:
 
 
 def check_log(steps: list[list[Event]]) -> tuple[OverlapChecker, int]:
-    """Follow the log. What a technician gives up by a group of a plan is gone before they get something by it. Return
-    the checker and the size of the largest group.
+    """Check the log. In a group of a plan, the jobs that technicians give up are removed before the jobs that they get
+    are added. Return the checker and the size of the largest group.
     """
     checker, largest = zone_checker(), 0
     for step in steps:
@@ -109,9 +111,9 @@ def check_log(steps: list[list[Event]]) -> tuple[OverlapChecker, int]:
 
 
 async def test_plans_are_applied_to_a_moving_world(engine: Engine) -> None:
-    """Two managers apply each plan at once, while three writers move the same jobs. The log has no pair of jobs of one
-    technician without travel and buffer between them. Each job is in the set and the schedule of its holder alone. Some
-    groups are applied, and those with a job that has changed are refused.
+    """Two managers apply each plan at the same time, while three writers move the same jobs. The log has no pair of
+    jobs of one technician without travel time and buffer between them. Each job is only in the set and the schedule of
+    its holder. Some groups are applied, and groups with a changed job are refused.
     """
     service, customer = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, f"t{n}", service, capacity=1_000, at=None) for n in range(TECHNICIANS)]

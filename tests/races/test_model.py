@@ -398,7 +398,7 @@ class Model(EngineMachine):
         is_due = self.is_all_in_sql and Model.examples % EXAMPLES_PER_REBUILD == 0
         if self.compare_rebuild_at(is_due, lambda: check_rebuild(self.engine)):
             Model.log_begins = int(self.live_hash(keys.zone_meta(ZONE))["seq"])
-        for job in filter(self.job_record, self.jobs):  # a rebuild leaves finished jobs in SQL alone
+        for job in filter(self.job_record, self.jobs):  # a rebuild does not restore finished jobs
             self.wait(self.send_command(people.ADMIN, job, "cancel", str(uuid.uuid4())))
         for name in PEOPLE:
             self.go_offline(name)

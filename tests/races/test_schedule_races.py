@@ -1,4 +1,4 @@
-"""Eight writers give, move and take booked jobs at once: no technician ever has two that overlap."""
+"""Eight writers assign, move and release booked jobs at the same time: no technician ever has two jobs that overlap."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Writers:
         return now_ms() + self.draw.randrange(30, HOURS * 60) * MINUTE_MS
 
     async def book(self, blueprint: str) -> JobId:
-        """Book a job, offer it if it is to be claimed, and return its id. One of eight has no time."""
+        """Book a job, offer it if its blueprint needs a claim, and return its id. One of eight jobs has no time."""
         when = None if self.draw.random() < 0.125 else self.draw_time()
         fields = {"blueprint": blueprint, "scheduled_for": when, "duration_min": self.draw.choice((5, 20, 60))}
         book = people.offered_job if blueprint == "home_service" else self._book_unoffered
@@ -65,7 +65,7 @@ class Writers:
         return people.id_of(await people.job(*args, **fields))
 
     async def run(self, tries: int) -> None:
-        """Try so many commands, one after the other."""
+        """Try ``tries`` commands, one after the other."""
         for _ in range(tries):
             way = self.draw.choice((*BLUEPRINT_OF_WAY, "edit", "reassign", "free"))
             try:
@@ -76,7 +76,7 @@ class Writers:
                 self.counts[way, done] += 1
 
     async def give(self, way: str) -> str:
-        """Let somebody get an open job."""
+        """Let a technician get an open job, in the way ``way``."""
         blueprint = BLUEPRINT_OF_WAY[way]
         waiting = self.open[blueprint]
         if len(waiting) < JOBS_OF_EACH_KIND:
@@ -97,7 +97,7 @@ class Writers:
         return "done"
 
     async def match(self) -> str:
-        """End a matching window: it gives each open job to somebody who has time, if there is anybody."""
+        """Run a matching window, which assigns each open job to a technician who has time, if there is one."""
         await scheduled_tasks.run_task(self.engine, DEFAULT_ZONE, f"window:{self.service}")
         waiting, found = self.open["managed"], "nobody"
         for job in list(waiting):
@@ -115,7 +115,7 @@ class Writers:
         await bids.accept_bid(self.engine, self.carla, job, msgspec.json.decode(items[0])["id"])
 
     async def change(self, way: str) -> str:
-        """Edit a job that somebody holds, give it to somebody else, or take it from its holder."""
+        """Edit a held job, reassign it to another technician, or take it from its holder."""
         blueprint = {"edit": "marketplace", "reassign": "home_service"}.get(way) or self.draw.choice(
             [*BLUEPRINT_OF_WAY.values()]
         )
@@ -141,10 +141,11 @@ class Writers:
 
 
 async def test_no_technician_has_two_booked_jobs_that_overlap(engine: Engine) -> None:
-    """8 writers claim, assign, match, award, edit, reassign and free jobs of six technicians. The log has no pair of
-    jobs of one technician with less than travel and buffer between them. Each way was refused and succeeded.
+    """Eight writers claim, assign, match, award, edit, reassign and release jobs of six technicians. The log has no
+    pair of jobs of one technician with less than travel time and buffer between them. Each kind of command was refused
+    and succeeded at least once.
     """
-    for name, blueprint in engine.blueprints.by_name.items():  # all jobs are on offer at once, and for long
+    for name, blueprint in engine.blueprints.by_name.items():  # all jobs are on offer immediately, and for a long time
         dispatch = msgspec.structs.replace(blueprint.dispatch, lead_s=86_400.0, offer_s=86_400.0, job_s=86_400.0)
         changed = msgspec.structs.replace(blueprint, dispatch=dispatch)
         engine.blueprints.by_name[name] = engine.blueprints.by_key[blueprint.key] = changed

@@ -1,5 +1,5 @@
-"""A signature, photos, prices, edits and payments at the same moment: what is signed is what is kept, and the payment
-is requested once, by the signature.
+"""A signature, photos, prices, edits and payments at the same moment: the signed record is the job's record, and only
+the signature requests the payment, once.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ REFUSED = {
 
 
 def allow_changes(engine: Engine) -> None:
-    """Let the price be proposed and the address be edited until the signature and after it: only the signature itself
-    then prevents either.
+    """Change the blueprint so that price proposals and edits of the address are allowed in all states. Then only the
+    signature can prevent them.
     """
     managed = engine.blueprints.by_name["managed"]
     price = msgspec.structs.replace(managed.price, propose=("work_done", "signed"))
@@ -69,8 +69,8 @@ async def finish_job(engine: Engine, carla: Principal, tom: Principal, service: 
 
 
 class Moment:
-    """The moment at which the record of a round was compared with the digest, before the step: an image is stored then,
-    and waits until the change of this round has been made.
+    """The moment between the comparison of the record with the digest and the step. The image is stored at this moment,
+    and this waits until the change of the round has been made.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -85,7 +85,7 @@ class Moment:
         await self._put(sha256, source)
 
     async def run(self, change: Awaitable[Any]) -> Any:
-        """Make a change at that moment."""
+        """Make a change at this moment."""
         await self.compared.wait()
         try:
             return await change
@@ -94,7 +94,7 @@ class Moment:
 
 
 async def parts_of(photo: bytes) -> AsyncIterator[bytes]:
-    """Yield a photo as a request brings it."""
+    """Yield a photo in the same way as a request body."""
     yield photo
 
 
@@ -104,7 +104,7 @@ def signature(sha256: str, name: str = "Carla") -> Signature:
 
 
 async def judge_round(engine: Engine, job: JobId, carla: Principal, outcomes: dict[str, Any]) -> str:
-    """Check what a round has led to. Return `signed` or `changed`."""
+    """Check the outcome of a round. Return `signed` or `changed`."""
     found = await event_log.events(engine, job=job)
     signed = [event for event in found if event.type == "job.signed"]
     requested = [event for event in found if event.type == "payment.requested"]
@@ -133,9 +133,9 @@ async def judge_round(engine: Engine, job: JobId, carla: Principal, outcomes: di
 
 
 async def test_what_is_signed_is_what_is_kept(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two devices sign while the price, the address and the photos change and a payment comes in. Either the record
-    that was shown is signed and stays the job's, or both get a version conflict with the record as it is; the payment
-    is requested once, after the signature, unless it was paid.
+    """Two devices sign while the price, the address and the photos change and a payment is reported. Either the record
+    that was shown is signed and stays the job's record, or both devices get a version conflict with the present record.
+    The payment is requested once, by the signature, unless it was paid before.
     """
     allow_changes(engine)
     service, carla = await people.service(engine), await people.customer(engine)

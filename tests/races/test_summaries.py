@@ -29,7 +29,7 @@ class SummaryModel(Model):
     fixes.
     """
 
-    is_all_in_sql = False  # the ratings are written to Redis alone
+    is_all_in_sql = False  # the ratings are written only to Redis
 
     @rule(name=st.sampled_from(PEOPLE), rating=st.sampled_from([3.25, 5.0]), others=st.integers(0, 2))
     def change_profile(self, name: str, rating: float, others: int) -> None:

@@ -84,7 +84,7 @@ async def test_only_the_lost_part_is_written_anew(engine: Engine) -> None:
 
 
 async def test_lost_quotes_come_back(engine: Engine) -> None:
-    """A quote that was made in the lost part is there again, and one that was used up in it is used up again."""
+    """A quote that was created in the lost part exists again, and one that was used up in it is used up again."""
     scene = await open_scene(engine)
     quoted.set_price(engine)
     early = await quoted.quote(engine, scene.customer, scene.service)
@@ -152,7 +152,7 @@ async def test_another_last_event_is_another_history(engine: Engine) -> None:
 
 
 async def test_another_history_is_replaced(engine: Engine) -> None:
-    """A Redis whose epochs contradict the archive is rebuilt, whatever it has."""
+    """A Redis whose epochs contradict the archive is rebuilt, even if it has newer data."""
     scene = await open_scene(engine)
     await live_history(scene)
     await archiver.run_once(engine)

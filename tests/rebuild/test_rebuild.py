@@ -1,4 +1,4 @@
-"""A zone is rebuilt from SQL, whatever state Redis comes back in, and wherever a rebuild was interrupted."""
+"""A zone is rebuilt from SQL after Redis returns in any state, and after a rebuild was interrupted at any point."""
 
 from __future__ import annotations
 

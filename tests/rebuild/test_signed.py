@@ -20,8 +20,8 @@ KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
 
 @on_both_databases
 async def test_a_signed_job_and_one_with_photos_are_rebuilt(engine: Engine) -> None:
-    """After a rebuild a signed job takes neither photo nor second signature and is paid by the rest of its amount; a
-    job that waits for its signature is signed with the same digest as before.
+    """After a rebuild a signed job accepts neither a photo nor a second signature, and is paid when the rest of its
+    amount is captured. A job that waits for its signature is signed with the same digest as before.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service, capacity=10)

@@ -96,8 +96,8 @@ async def test_the_best_technician_is_assigned_and_then_the_next(scenario: Scena
 
 
 async def test_a_technician_who_becomes_free_has_the_waiting_job_at_once(scenario: Scenario) -> None:
-    """A second job waits because the only technician is busy. When they are free again, the next matching window gives
-    it to them, and the record of the wave is for ops alone.
+    """A second job waits because the only technician is busy. When they are free again, the next matching window
+    assigns it to them. Only ops can read the record of the wave.
     """
     fixing = await scenario.create_service("Fixing")
     carla, ops = await scenario.create_person("customer", "Carla"), await scenario.create_person("ops_manager", "Olga")
@@ -109,9 +109,9 @@ async def test_a_technician_who_becomes_free_has_the_waiting_job_at_once(scenari
     async def reported() -> bool:
         return (await ops.get(f"/v1/jobs/{second}/waves"))["items"] != []
 
-    await wait_until(reported)  # two windows found nobody
+    await wait_until(reported)  # two windows found no technician
     await send_command(carla, first, "cancel")
-    assert await wait_for_assignment(scenario, second) == tom.id  # within 10 s; one by one it took up to a minute
+    assert await wait_for_assignment(scenario, second) == tom.id  # within 10 s; without windows it took up to a minute
     [record] = (await ops.get(f"/v1/jobs/{second}/waves"))["items"][-1:]
     assert record["in"]["technicians"] == [tom.id] and (record["jobs"], record["why_not_nearest"]) == (1, None)
     for other in (carla, tom):

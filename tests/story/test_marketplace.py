@@ -132,7 +132,7 @@ async def test_a_job_is_awarded_completed_and_paid(scenario: Scenario) -> None:
     assert (await tom.socket.wait_for("bid.accepted", job))["data"]["bid"]["status"] == "accepted"
     assert status_and_code(await carla.post(f"/v1/jobs/{job}/bids/{taras}/accept")) == (409, "illegal_transition")
 
-    # The award asks for a hold of the agreed amount, and the payment service reports it as authorized.
+    # The award requests a hold of the agreed amount, and the payment service reports it as authorized.
     [hold] = await requested_payments(pay, job, 1)
     assert (hold["kind"], hold["amount"], hold["currency"]) == ("hold", 5500, "USD")
     assert status_and_code(await report(pay, job, "pi_1", "held", 5500)) == (422, "invalid")
@@ -175,7 +175,7 @@ async def test_a_job_is_awarded_completed_and_paid(scenario: Scenario) -> None:
         "Confirmed",
         "Payment received",
     ]
-    assert len(await requested_payments(pay, job, 2)) == 2  # what was captured is not released
+    assert len(await requested_payments(pay, job, 2)) == 2  # a captured hold is not released
     for who, command in ((carla, "cancel"), (carla, "confirm"), (tom, "unassign"), (ops, "cancel")):
         assert status_and_code(await who.post(f"/v1/jobs/{job}/{command}")) == (409, "illegal_transition")
 

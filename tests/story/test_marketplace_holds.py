@@ -19,9 +19,9 @@ __all__ = ["settings"]
 
 
 async def test_a_job_is_open_again_when_its_technician_leaves(scenario: Scenario) -> None:
-    """A scheduled job cannot be cancelled, but its technician can leave it: what is held is released, a refund of a
-    captured payment is requested, the former holder cannot bid again, and the job has codes and a hold again when it
-    has a new holder. An authorization that comes after the release is released at once.
+    """A scheduled job cannot be cancelled, but its technician can leave it. Then the hold is released, a refund of a
+    captured payment is requested, and the former holder cannot bid again. With a new holder, the job has new codes and
+    a new hold. An authorization that comes after the release is released immediately.
     """
     plumbing = await scenario.create_service()
     carla, pay = await scenario.create_person("customer", "Carla"), await scenario.create_person("service", "Payments")

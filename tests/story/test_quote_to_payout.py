@@ -31,7 +31,7 @@ GIF, SVG = b"GIF89a" + bytes(40), b"<svg xmlns='http://www.w3.org/2000/svg'/>"
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """Return settings with a `managed` whose earnings are available at once."""
+    """Return settings with a `managed` whose earnings are available immediately."""
     text = (catalogue.shipped_folder() / "managed.toml").read_text()
     assert "needs_files = { photo = 2 }" in text and "hold_s = 86400" in text
     folder = tmp_path / "blueprints"
@@ -52,7 +52,7 @@ def code_of(reply: httpx.Response) -> tuple[int, str]:
 
 
 async def take_photos(tom: Person, tina: Person, other: Person, carla: Person, job: str, draw: random.Random) -> None:
-    """Let the technician take the photos without which the work is not done."""
+    """Let the technician take the photos that the step to finish the work needs."""
     photos = [draw_picture(draw) for _ in range(2)]
     for who in (tina, other):
         assert code_of(await upload(who, job, photos[0])) == (404, "not_found")
@@ -74,7 +74,9 @@ async def take_photos(tom: Person, tina: Person, other: Person, carla: Person, j
 
 
 async def sign(scenario: Scenario, carla: Person, other: Person, tom: Person, job: str, draw: random.Random) -> None:
-    """Let the customer sign what they were shown last. Anybody who has the digest can verify the receipt."""
+    """Let the customer sign the record that they were shown last. Everybody who has the digest can verify the
+    receipt.
+    """
     path = f"/v1/jobs/{job}/sign"
     shown = await carla.get(f"/v1/jobs/{job}/record")
     assert code_of(await carla.post(path)) == (409, "unsigned")
@@ -103,7 +105,7 @@ async def sign(scenario: Scenario, carla: Person, other: Person, tom: Person, jo
 
 
 async def pay_out(scenario: Scenario, tom: Person, payer: Person, earned: int) -> None:
-    """Pay out what the technician has: never more, and not twice."""
+    """Pay out the technician's available amount: a larger payout and a second one are refused."""
     path = f"/v1/technicians/{tom.id}/earnings"
 
     async def balance() -> tuple[int, int]:
@@ -142,8 +144,9 @@ async def has_entry(scenario: Scenario, payer: Person) -> bool:
 
 
 async def test_from_the_quote_to_the_payout(scenario: Scenario) -> None:
-    """A capture before the signature is recorded and pays nothing; the signature then pays the job by itself. The
-    technician earns the price without the commission, once. All lines of the ledger sum to 0.
+    """A capture before the signature is recorded, and the job is not paid. The signature then makes the job paid
+    without a further report. The technician earns the price less the commission, once. All lines of the ledger sum to
+    0.
     """
     fixing, draw = await scenario.create_service("Fixing"), random.Random(15)
     carla, other = await scenario.create_person("customer", "Carla"), await scenario.create_person("customer", "Other")

@@ -1,5 +1,5 @@
-"""The blueprint `managed` from the quote to the end of the work: the price is quoted and kept, a matching window
-assigns the technician, the customer is promised an arrival, and nobody is in two places.
+"""The blueprint `managed` from the quote to the end of the work: the quoted price does not change, a matching window
+assigns the technician, the customer gets a promised arrival, and no technician has two jobs at the same time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def settings(settings: Settings) -> Settings:
 
 
 async def test_from_the_quote_to_the_end_of_the_work(scenario: Scenario) -> None:
-    """The quote belongs to one customer, buys one booking and is the price of the job until its end."""
+    """The quote belongs to one customer, can be used for one booking, and is the price of the job until its end."""
     fixing = await scenario.create_service("Fixing")
     carla, other = await scenario.create_person("customer", "Carla"), await scenario.create_person("customer", "Other")
     ops = await scenario.create_person("ops_manager", "Olga")
@@ -39,7 +39,7 @@ async def test_from_the_quote_to_the_end_of_the_work(scenario: Scenario) -> None
     booking = {**PLACE, "service": fixing, "quote": quote["id"]}
     assert (await other.post("/v1/jobs", booking)).json()["code"] == "not_found"
     assert (await carla.post("/v1/jobs", {**booking, "amount": 1})).json()["code"] == "invalid"
-    # The price of the service rises, and the quote stays the price.
+    # The price of the service rises. The job still has the quoted price.
     raised = await scenario.admin.request("PATCH", f"/v1/services/{fixing}", {"base_amount": 9000})
     assert raised.status_code == 200, raised.text
     made = await carla.post("/v1/jobs", booking)
@@ -48,7 +48,7 @@ async def test_from_the_quote_to_the_end_of_the_work(scenario: Scenario) -> None
     assert (made.json()["job"]["amount"], made.json()["job"]["quote"]["id"]) == (quote["amount"], quote["id"])
     assert (await carla.post("/v1/jobs", booking)).json()["code"] == "duplicate"
 
-    # Nobody is there yet. Who comes online gets the job from the next window.
+    # No technician is online yet. The first one who comes online gets the job from the next window.
     tom = await scenario.create_technician("Tom", fixing, lat=40.76)
     assert await wait_for_assignment(scenario, job) == tom.id
     wave = (await ops.get(f"/v1/jobs/{job}/waves"))["items"][-1]
@@ -62,7 +62,7 @@ async def test_from_the_quote_to_the_end_of_the_work(scenario: Scenario) -> None
     assert sent.status_code == 204, sent.text
     await wait_until(lambda: any("eta_s" in f["data"] for f in carla.socket.received("position")), what="an arrival")
 
-    # A booked job of the technician and a second one at the same time are never both theirs.
+    # The technician cannot hold a booked job and a second one at the same time.
     at = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0).isoformat()
     later = [await carla.post("/v1/jobs", {**PLACE, "service": fixing, "scheduled_for": at}) for _ in range(2)]
     first, second = (reply.json()["job"]["id"] for reply in later)

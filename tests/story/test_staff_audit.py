@@ -1,5 +1,5 @@
 """The staff of a managed service: onboarding managers decide who may work, operations managers watch and reassign,
-admins manage the staff, mediators settle disputes. Whatever they change is in the audit trail.
+admins manage the staff, mediators settle disputes. Each of their changes is in the audit trail.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def settings(settings: Settings) -> Settings:
 
 
 class Trail:
-    """The staff, what they have done, and which entries of the audit trail must say so."""
+    """The staff, and the entries of the audit trail that their actions must lead to."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -128,7 +128,7 @@ async def manage_work(trail: Trail, olga: Person, carla: Person, fixing: str, to
 
 
 async def settle_dispute(trail: Trail, mia: Person, olga: Person, carla: Person, fixing: str) -> None:
-    """Let a mediator settle a dispute, after an operations manager has brought somebody into the room and out."""
+    """Let a mediator settle a dispute, after an operations manager has added a member to the room and removed them."""
     booked = await carla.post("/v1/jobs", {**PLACE, "service": fixing})
     job = booked.json()["job"]["id"]
     holder = await wait_for_assignment(trail.scenario, job)
@@ -149,7 +149,7 @@ async def settle_dispute(trail: Trail, mia: Person, olga: Person, carla: Person,
 
 
 async def pay_out(trail: Trail, olga: Person, tom: Person) -> None:
-    """Let an operations manager pay out what a technician has earned."""
+    """Let an operations manager pay out the earnings of a technician."""
     await booked_money.book_earnings(trail.scenario.server.engine, tom.id, 500)
     wanted = {"technician": tom.id, "amount": 500, "currency": "EUR", "reference": "tr_1"}
     made = await trail.act(olga, "POST", "/v1/payouts", wanted, "payout.requested")
@@ -157,13 +157,13 @@ async def pay_out(trail: Trail, olga: Person, tom: Person) -> None:
 
 
 async def has_state(who: Person, path: str, name: str, state: str) -> bool:
-    """Return whether what is at ``path`` has this state."""
+    """Return whether the object at ``path`` has this state."""
     return bool((await who.get(path))[name]["state"] == state)
 
 
 async def test_every_change_of_the_staff_is_in_the_audit(scenario: Scenario) -> None:
-    """Each route by which only staff change something is used once, and so are the commands of ops, by those whose role
-    it is. The trail has an entry by each of them about each change.
+    """Each route with which only staff change something is used once, and so is each command of ops, by a user with the
+    right role. The trail has an entry by this user for each change.
     """
     trail = Trail(scenario)
     trail.leaver, trail.applicant = [await scenario.create_person("technician", name) for name in ("Lena", "Anna")]

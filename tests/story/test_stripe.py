@@ -24,7 +24,7 @@ WEBHOOKS = "/v1/payments/webhooks/stripe"
 
 @pytest.fixture
 async def stripe() -> AsyncIterator[StripeServer]:
-    """Yield Stripe."""
+    """Yield a simulated Stripe server."""
     async with run_stripe() as server:
         yield server
 
@@ -57,8 +57,9 @@ async def intent_for(stripe: StripeServer, amount: int) -> str:
 
 
 async def test_a_marketplace_job_is_paid_through_stripe(scenario: Scenario, stripe: StripeServer) -> None:
-    """Award, another price, the work and its confirmation lead to one capture, although each webhook comes ten times in
-    another order; what is sent without a right signature changes nothing."""
+    """The award, another price, the work and its confirmation lead to one capture, although each webhook arrives ten
+    times in another order. A webhook without a valid signature changes nothing.
+    """
     plumbing = await scenario.create_service()
     carla, tom = await scenario.create_person("customer", "Carla"), await scenario.create_technician("Tom", plumbing)
     await carla.socket.open()
@@ -71,7 +72,8 @@ async def test_a_marketplace_job_is_paid_through_stripe(scenario: Scenario, stri
     held = (await carla.socket.wait_for("payment.authorized", job))["data"]["payment"]
     assert (held["kind"], held["amount"]) == ("hold", 6000)
 
-    # Another price: the first hold is canceled, the second is authorized, and the client reads that it was asked anew.
+    # Another price: the first hold is canceled and the second one is authorized. The client sees that a new payment was
+    # requested.
     proposal = (await post_ok(tom, f"/v1/jobs/{job}/price-proposals", amount=7000))["proposal"]["id"]
     await post_ok(carla, f"/v1/jobs/{job}/price-proposals/{proposal}/accept")
     assert (await carla.socket.wait_for("PRICE_CHANGED", job))["data"]["paymentIntentUpdated"] is True
@@ -98,8 +100,9 @@ async def test_a_marketplace_job_is_paid_through_stripe(scenario: Scenario, stri
 
 
 async def refuse_strangers(scenario: Scenario, stripe: StripeServer, carla: Person, job: str) -> None:
-    """What is not signed, wrongly, or too long ago is 401; other adapters are 404; too much is 413. What is signed and
-    means nothing is 200. Nothing of it is a 5xx, and nothing changes the job."""
+    """A webhook with no, a wrong or an old signature gets 401; other adapters get 404; a large body gets 413. A signed
+    webhook without an effect gets 200. None of them gets a 5xx or changes the job.
+    """
     before = (await carla.get(f"/v1/jobs/{job}"))["job"]["version"]
     captured = {"id": "pi_x", "status": "succeeded", "amount": 6000, "amount_received": 6000, "currency": "usd"}
     event: dict[str, Any] = {"type": "payment_intent.succeeded", "data": {"object": captured}}

@@ -1,4 +1,4 @@
-"""Write money to the ledger, without jobs and payments, for tests of what is read from it."""
+"""Write entries to the ledger without jobs and payments, for tests that read the ledger."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def create_account(engine: Engine, technician: str) -> None:
 
 
 async def book_earnings(engine: Engine, technician: str, *amounts: int, at: int = 0, currency: str = "EUR") -> None:
-    """Let a technician have earned these amounts, in minor units, one an hour from ``at`` (ms) on, without a fee."""
+    """Book these earnings of a technician, in minor units without a fee, one an hour from ``at`` (ms) on."""
     rows = LedgerRows()
     first = FIRST_SEQ + uuid.uuid4().int % 10**9
     for number, amount in enumerate(amounts):

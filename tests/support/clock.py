@@ -15,7 +15,7 @@ ADVANCE_SCRIPT = "redis.call('HINCRBY', KEYS[1], 'skew', ARGV[1]) return redis.c
 async def advance(engine: Engine, seconds: float) -> None:
     """Move the zone's clock forward by ``seconds`` as if the engine had run all the time, so no grace period begins.
 
-    Both fields change in one step: a script of a running server between the two would see a gap.
+    Both fields change in one step, because a script of a running server between two steps would see a gap.
     """
     meta, ms = keys.zone_meta(DEFAULT_ZONE), round(seconds * 1000)
     await engine.store.redis.eval(ADVANCE_SCRIPT, 1, meta, ms)  # type: ignore[misc]

@@ -184,7 +184,7 @@ def _set_up_process(request: Request, descriptors: list[int]) -> None:
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(request.env)
-    tempfile.tempdir = None  # TMPDIR of the new environment counts
+    tempfile.tempdir = None  # so that TMPDIR of the new environment is used
     os.chdir(request.cwd)
 
 

@@ -1,4 +1,6 @@
-"""Install a package with entry points, as pip does: a module and the metadata of a distribution on ``sys.path``."""
+"""Install a package with entry points in the same way as pip: a module and the metadata of a distribution on
+``sys.path``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import pytest
 
 def install_package(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, code: str, entry_points: str) -> None:
     """Write the module and its metadata into ``folder``, and put this first on ``sys.path`` until the test ends. The
-    caller must clear the cache of what looks entry points up.
+    caller must clear the caches of functions that look up entry points.
     """
     (folder / f"{module}.py").write_text(code)
     info = folder / f"{module}-1.0.dist-info"

@@ -23,8 +23,8 @@ def view_of_job(
     scheduled_for: str | None = None,
     photos: int = 0,
 ) -> JobView:
-    """Return a job in the state ``status``. ``at`` are its marks and reached states. ``holder`` "": no technician has
-    the job. ``photos``: how many it has.
+    """Return a job in the state ``status``. ``at`` are its marks and reached states. ``holder`` is "" if no technician
+    has the job. ``photos`` is the number of its photos.
     """
     return JobView(
         id=JobId("job_main_1"),

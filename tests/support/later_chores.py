@@ -1,6 +1,6 @@
-"""Servers in the tests' own process begin the chores of each minute some seconds later. Most servers of tests have
-ended by then, and the first round of the chores takes a good part of the CPU time of a start. Servers that are
-processes of their own begin them at once, as in the product.
+"""Delay the chores of servers in the tests' own process by some seconds. Most servers of tests have ended by then, and
+the first round of the chores uses much of the CPU time of a start. Servers in processes of their own start the chores
+immediately, as in production.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A city that is made up: requests by hour and area, with quiet nights and busy evenings, the same for each seed."""
+"""An artificial city: requests by hour and area, with quiet nights and busy evenings. The same seed gives the same
+requests.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ MONDAY_HOUR = 4 * 24 + 52 * WEEK_HOURS
 
 
 def make_city(weeks: int, means: dict[str, float], *, seed: int = 1, first_hour: int = MONDAY_HOUR) -> list[HourCounts]:
-    """Return the counts of some weeks. ``means`` has each area's mean count of an hour."""
+    """Return the counts of ``weeks`` weeks. ``means`` has the mean count of an hour for each area."""
     chance = random.Random(seed)
     found = []
     for number in range(weeks * WEEK_HOURS):
         hour_of_day, is_weekend = number % 24, number % WEEK_HOURS >= 5 * 24
         shape = (1 + math.sin((hour_of_day - 12) * math.pi / 12)) * (0.7 if is_weekend else 1.1)
-        busy = 2.0 if number // 9 % 7 == 3 else 1.0  # some nine hours have twice the requests
+        busy = 2.0 if number // 9 % 7 == 3 else 1.0  # about nine hours of a day have twice the requests
         counts = {area: _poisson(chance, mean * shape * busy) for area, mean in means.items()}
         found.append(HourCounts(first_hour + number, {area: count for area, count in counts.items() if count}))
     return found

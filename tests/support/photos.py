@@ -15,7 +15,7 @@ from engine.types import Principal
 
 
 def tiny_png(number: int = 0) -> bytes:
-    """Return a PNG of one pixel; each number is another one."""
+    """Return a PNG of one pixel. Different numbers give different files."""
     header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
     pixels = b"\0" + number.to_bytes(3, "big")
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))
@@ -24,7 +24,7 @@ def tiny_png(number: int = 0) -> bytes:
 
 
 async def add_photos(http: httpx.AsyncClient, bearer: str, job: str, count: int = 2) -> list[dict[str, Any]]:
-    """Upload so many different photos to a job, as the user of the token. Return the files."""
+    """Upload ``count`` different photos to a job, as the user of the token. Return the files."""
     added = []
     for number in range(count):
         reply = await http.post(
@@ -36,7 +36,7 @@ async def add_photos(http: httpx.AsyncClient, bearer: str, job: str, count: int 
 
 
 async def attach_photos(engine: Engine, who: Principal, job: str, count: int = 2) -> None:
-    """Add so many photos to a job by the engine's own function."""
+    """Add ``count`` photos to a job with the engine's function."""
 
     async def parts(number: int) -> AsyncIterator[bytes]:
         yield tiny_png(number)

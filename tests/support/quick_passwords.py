@@ -1,5 +1,5 @@
-"""A password hasher that costs next to nothing: the tests register hundreds of accounts, and a hash of the product
-takes 20 to 60 ms of a core.
+"""A very fast password hasher. The tests register hundreds of accounts, and a production hash takes 20 to 60 ms of a
+core.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ LATER_MS = 4_102_444_800_000
 
 
 def set_price(engine: Engine, **changes: Any) -> None:
-    """Give the blueprint `managed` other prices. Without changes, a quote is the service's amount."""
+    """Change the prices of the blueprint `managed`. Without changes, a quote has the service's amount."""
     managed = engine.blueprints.by_name["managed"]
     price = msgspec.structs.replace(Price(source="quote"), **changes)
     changed = msgspec.structs.replace(managed, price=price)

@@ -20,8 +20,8 @@ with `invalid`.
 class Facts:
     """The facts that decide about a command. ``holder``: "" if the job has none. ``offer``: the status of the caller's
     offer, "" if they have none. ``at``: the states and marks that the job has had. ``frozen``: a dispute freezes the
-    job. ``at_capacity``: the caller may hold no further job. ``early``: it is too early to begin the work.
-    ``files``: how many files of each kind the job has.
+    job. ``at_capacity``: the caller may hold no further job. ``early``: it is too early to begin the work. ``files``:
+    the number of the job's files of each kind.
     """
 
     status: str
@@ -92,7 +92,7 @@ def refusal_code(blueprint: Blueprint, spec: Command, relations: Sequence[str], 
     if not facts.at.issuperset(spec.needs) or not facts.at.isdisjoint(spec.unless):
         return "illegal_transition"
     if spec.signs:
-        return "unsigned"  # the model gives commands by their names alone
+        return "unsigned"  # the model gives commands only by their names
     begins = spec.effect in ("move", "take", "assign", "award") and spec.to and has_begun(blueprint, spec.to)
     waits = not has_begun(blueprint, facts.status) and blueprint.states[facts.status].phase != "closed"
     if facts.early and begins and waits and list(relations) != ["engine"]:

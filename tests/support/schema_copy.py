@@ -1,5 +1,5 @@
-"""The migrated schema of SQLite as statements: forked processes run these on an empty database, which takes a tenth of
-the time of the migrations. PostgreSQL, and a database that has a schema, are migrated as ever.
+"""The migrated schema of SQLite as statements. Forked processes run the statements on an empty database, which takes a
+tenth of the time of the migrations. PostgreSQL, and a database that has a schema, are migrated as usual.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from tests.support.migrated import run_in_thread
 
 
 def copy_schema_instead_of_migrations() -> None:
-    """Let this process, and those that it forks, give an empty SQLite database the schema by its statements."""
+    """Let this process and the processes that it forks create the schema of an empty SQLite database by these
+    statements.
+    """
     statements, upgrade = _dump_schema(), migrate.upgrade_schema
 
     def upgrade_schema(connection: Connection) -> None:

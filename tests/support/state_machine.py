@@ -36,9 +36,10 @@ class EngineMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     def compare_rebuild_at(self, is_due: bool, check: Callable[[], Awaitable[None]]) -> bool:
-        """Compare the zone with its rebuild after this example if ``is_due``; ``check`` fails if they differ. The
-        example in which they differ is run again by hypothesis, and is then due whatever ``is_due`` says: otherwise
-        hypothesis would report that the example is flaky in place of the difference. Return whether they were compared.
+        """Compare the zone with its rebuild after this example if ``is_due``; ``check`` fails if they differ.
+        Hypothesis runs an example in which they differ again. The repeat is compared even if ``is_due`` is False,
+        because hypothesis would otherwise report a flaky example in place of the difference. Return whether they were
+        compared.
         """
         if is_due or type(self)._rebuild_differs:
             type(self)._rebuild_differs = True

@@ -67,8 +67,9 @@ async def is_readable(customer: Person, job: str) -> bool:
 
 
 async def test_a_zone_is_written_anew_and_audited_alone(border: Scenario, tmp_path: Path) -> None:
-    """If Redis loses one zone, the server rebuilds its keys from SQL: its jobs and technicians are there, a client
-    that follows both zones resumes, and the other zone stays in its epoch. Each zone has an audit tree of its own.
+    """If Redis loses one zone, the server rebuilds the zone's keys from SQL. Its jobs and technicians are there again,
+    a client that follows both zones resumes, and the other zone stays in its epoch. Each zone has an audit tree of its
+    own.
     """
     engine, service = border.server.engine, await border.create_service()
     customer, technician = (

@@ -50,8 +50,8 @@ class Api:
 
         After a lost response or a temporary refusal, send the request again with the same ``key``, for at most
         ``patience_s`` seconds. An empty ``key`` is replaced by a new key. ``trace`` is sent as ``traceparent``.
-        ``image`` is sent as the body instead of ``body``. Raises
-        Refusal, or Unreachable if no response came in that time.
+        ``image`` is sent as the body instead of ``body``. Raises Refusal, or Unreachable if no response arrives in that
+        time.
         """
         headers = {"idempotency-key": key or str(uuid4())} if method != "GET" else {}
         if token:
@@ -75,8 +75,8 @@ class Api:
             await asyncio.sleep(wait)
 
     async def upload(self, path: str, image: bytes, *, token: str) -> dict[str, Any]:
-        """Upload an image (JPEG, PNG or WebP) to ``/v1/files?for=…`` or ``/v1/jobs/{id}/photos``. The same image again
-        is the same file, so that a lost response does no harm. Raises the errors of ``request``.
+        """Upload an image (JPEG, PNG or WebP) to ``/v1/files?for=…`` or ``/v1/jobs/{id}/photos``. A repeated upload of
+        the same image returns the same file, so that a lost response does no harm. Raises the errors of ``request``.
         """
         return await self.request("POST", path, token=token, image=image)
 

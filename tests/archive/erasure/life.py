@@ -62,7 +62,7 @@ class Life:
         return job
 
     async def ask_for_a_quote(self) -> None:
-        """Let the customer ask for a price, and book nothing."""
+        """Let the customer request a quote without a booking."""
         place = {"lat": float(QUOTED_LAT), "lon": people.HERE.lon, "address": ""}
         asked = Booking(blueprint="managed", service=self.service, **place)  # type: ignore[arg-type]
         await quotes.create_quote(self.engine, self.customer, asked)

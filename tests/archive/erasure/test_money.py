@@ -1,4 +1,4 @@
-"""The money of an erased customer's job: later reports about it are decided as if nobody had been erased."""
+"""Payments of an erased customer's job: later reports about them have the same outcome as without the erasure."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ async def report(engine: Engine, job: JobId, **changes: Any) -> PaymentOutcome:
 
 
 async def test_no_text_of_a_customer_changes_what_is_booked(engine: Engine) -> None:
-    """A customer gave as addresses what stands in records of money: a reference, ids, a state, a year. After their
-    erasure each payment has its reference and times, no report is recorded again, and no refund exceeds its charge.
+    """A customer's address texts equal values in payment records: a reference, ids, a state, a year. After the
+    customer's erasure each payment still has its reference and times, no report is recorded twice, and no refund
+    exceeds its charge.
     """
     life = await begin_life(engine, 1)
     (job,) = life.jobs

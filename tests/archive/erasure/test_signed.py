@@ -1,4 +1,4 @@
-"""The receipt of a job whose customer is erased: what they signed goes, and the digests still verify."""
+"""The receipt of a job whose customer is erased: the signed content is deleted, and the digests still verify."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.traces import traces_in_redis, traces_in_sql
 
 
 async def sign_a_job(life: Life) -> tuple[JobId, str]:
-    """Let the customer book a job and sign it, with a photo of the technician. Return it, and the signed digest."""
+    """Let the customer book a job and sign it, with a photo by the technician. Return the job and the signed digest."""
     engine = life.engine
     booked = await people.job(engine, life.customer, life.service, blueprint="managed", address=ADDRESS)
     job = people.id_of(booked)
@@ -61,8 +61,8 @@ async def results_of(engine: Engine, receipt: str, sha256: str) -> dict[str, str
 
 
 async def test_the_receipt_of_an_erased_customer_verifies(engine: Engine) -> None:
-    """After the erasure the record, the name, the image and the photos are gone, and their checks say `erased`; the
-    server's signature, the leaf and the head verify, and so does the audit tree.
+    """The erasure deletes the record, the name, the image and the photos, and their checks report `erased`. The
+    server's signature, the leaf and the head still verify, and so does the audit tree.
     """
     life = await begin_life(engine, 0)
     job, sha256 = await sign_a_job(life)
@@ -91,7 +91,7 @@ async def test_the_receipt_of_an_erased_customer_verifies(engine: Engine) -> Non
 
 
 async def test_the_photos_of_an_old_job_are_retired(engine: Engine) -> None:
-    """When a job is older than the server keeps jobs, its photos go, and its receipt still verifies."""
+    """Retention deletes the photos of an old job, and the job's receipt still verifies."""
     life = await begin_life(engine, 0)
     job, sha256 = await sign_a_job(life)
     await pay(life, job)

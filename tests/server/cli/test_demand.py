@@ -1,4 +1,4 @@
-"""Tests of ``callout demand``: the forms of files it reads, what it refuses, and what it prints."""
+"""Tests of ``callout demand``: the formats that it reads, its refusals, and its output."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_used_is_refused(
 def test_a_file_that_is_missing_and_an_unknown_model_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Both are errors of one line, which says what is there instead."""
+    """Both are errors of one line, which lists the possible models."""
     assert run(["demand", "backtest", str(tmp_path / "none.csv")]) == 2
     assert "No such file" in capsys.readouterr().err
     wide = write_file(tmp_path / "city.csv", [["hour", "7"], *([time_text(h), 1] for h, _ in CITY)])
@@ -73,7 +73,7 @@ def test_a_file_that_is_missing_and_an_unknown_model_are_refused(
 
 
 def test_all_forms_of_a_file_give_the_same_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wide file, a long one with the day first, and one with a row for each request are scored alike."""
+    """A wide file, a long one with the day first, and one with a row for each request give the same scores."""
     wide = [["hour", "7", "8"], *([time_text(h), c.get("7", 0), c.get("8", "")] for h, c in CITY)]
     by_area = [(h, area, n) for h, c in reversed(CITY) for area, n in c.items()]
     long = [["pickups_dt", "borough", "pickups"], *([time_text(h, "%d-%m-%Y %H:%M"), a, n] for h, a, n in by_area)]
@@ -89,7 +89,9 @@ def test_all_forms_of_a_file_give_the_same_figures(tmp_path: Path, capsys: pytes
 
 
 def test_pickups_are_counted_in_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Requests with a position are counted in H3 cells; the text names what was served at each horizon."""
+    """Requests with a position are counted in H3 cells. The output names the candidate that was served at each
+    horizon.
+    """
     places = {"7": (52.5, 13.4), "8": (52.6, 13.5)}
     rows = [[time_text(h), *places[area]] for h, c in CITY for area, n in c.items() for _ in range(n)]
     file = write_file(tmp_path / "pickups.csv", [["Date/Time", "Lat", "Lon"], *rows])
@@ -111,7 +113,9 @@ def hills_file(path: Path) -> str:
 def test_clusters_are_the_centres_and_the_same_in_both_halves(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two centres are two clusters, the larger one first; both halves of the file agree, and so do two runs."""
+    """Two centres give two clusters, the larger one first. Both halves of the file and two runs give the same
+    clusters.
+    """
     file, results = hills_file(tmp_path / "hills.csv"), []
     for _ in range(2):
         assert run(["demand", "clusters", file, "--json"]) == 0

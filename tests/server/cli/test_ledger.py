@@ -1,4 +1,4 @@
-"""``callout ledger check`` compares the books with the archived events."""
+"""``callout ledger check`` compares the ledger with the archived events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ PAYMENT = {"id": "pay_1", "status": "captured", "amount": 7, "currency": "USD"}
 
 
 async def test_books_without_an_event_are_found(tmp_path: Path) -> None:
-    """Without a database the command fails. Empty books are good; an archived capture that is not in them is named."""
+    """Without a database the command fails. An empty ledger has no problems. An archived capture that is not in the
+    ledger is reported.
+    """
     missing = await run_callout("ledger", "check", "--data", str(tmp_path / "none"))
     assert missing.code != 0 and "no database" in missing.err
     data = tmp_path / "data"

@@ -24,7 +24,7 @@ def backtest(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict
 
 
 def rides(count: int = 400) -> list[tuple[datetime, datetime, float, float]]:
-    """Return made-up rides of three weeks: when they begin and end, and how far north and east they lead in degrees."""
+    """Return artificial rides of three weeks: begin, end, and the distance to the north and to the east in degrees."""
     draw, found = random.Random(8), []
     for at in range(count):
         north, east = draw.uniform(-0.05, 0.05), draw.uniform(-0.05, 0.05)
@@ -43,8 +43,8 @@ def rides(count: int = 400) -> list[tuple[datetime, datetime, float, float]]:
     ],
 )
 def test_rides_with_places_are_learnt(header: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A table of rides in the columns of taxis or of bicycles is read: the learnt times are better than one speed, and
-    four of five rides keep the promise.
+    """A table of rides with the columns of taxi or bicycle records is read. The learnt times are better than one speed,
+    and four of five rides keep the promise.
     """
     rows = [
         f"{began:%Y-%m-%d %H:%M:%S},{ended:%Y-%m-%d %H:%M:%S},13.4,52.5,{13.4 + 1.64 * east},{52.5 + north},1"
@@ -61,8 +61,8 @@ def test_rides_with_places_are_learnt(header: str, tmp_path: Path, capsys: pytes
 
 
 def test_rides_between_zones_have_the_length_of_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Zones without places need the distance: it is the way by road, and the reply says so. With the places of the
-    zones it is the straight distance, and the errors with the length of the way are there beside.
+    """Zones without places need a distance, which is by road, and the output says so. With the places of the zones the
+    straight distance is used, and the errors with the road distance are printed too.
     """
     rows = ["pickup,dropoff,PULocationID,DOLocationID,trip_distance"]
     rows += [
@@ -77,8 +77,8 @@ def test_rides_between_zones_have_the_length_of_the_way(tmp_path: Path, capsys: 
 
 
 def test_points_of_a_cab_show_the_errors_on_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A cab's positions with its state, and a table of points with the name of each ride, are rides: the errors are
-    given by the time that was left. A gap of more than five minutes ends a ride, which does not count.
+    """The positions of a cab with its occupation, and a table of points with the name of each ride, are read as rides.
+    The errors are printed by the time that was left. A ride with a gap of more than five minutes is left out.
     """
     named, cab = ["ride,lat,lon,time"], []
     for at, (began, ended, north, east) in enumerate(rides()):
@@ -99,8 +99,8 @@ def test_points_of_a_cab_show_the_errors_on_the_way(tmp_path: Path, capsys: pyte
 
 
 def test_ways_as_lists_of_places_and_rounded_times_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A record of ways in the format of Porto has points every 15 s. Times that are rounded to a quarter of an hour, as
-    Chicago's, do not count if the duration is there.
+    """A record of routes in the format of Porto has points every 15 s. Times that are rounded to a quarter of an hour,
+    as in Chicago's record, are ignored if the duration is given.
     """
     ways, rounded = (
         ['"TRIP_ID","TIMESTAMP","POLYLINE"'],
@@ -136,7 +136,7 @@ def test_ways_as_lists_of_places_and_rounded_times_are_read(tmp_path: Path, caps
 def test_a_file_that_is_no_record_is_refused(
     text: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What cannot be read is refused in one line with the file, the line and the reason, exit code 2."""
+    """A file that cannot be read is refused with exit code 2 and one line: the file, the line and the reason."""
     (tmp_path / "wrong.csv").write_text(text)
     assert run(["travel", "backtest", str(tmp_path / "wrong.csv")]) == 2
     error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The live push `demand`: who receives it, and that it has changes only."""
+"""The live push `demand`: its recipients, and that it contains only changes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.support import people
 
 
 async def test_consoles_receive_the_areas_that_changed(node: Node) -> None:
-    """Ops who subscribed the zone receive the cells in which something changed since the last look, and nothing if
-    nothing did. Ops who did not subscribe receive nothing.
+    """Ops who are subscribed to the zone receive the cells that changed since the last look, and no push if none
+    changed. Ops without a subscription receive nothing.
     """
     engine = node.engine
     customer, service = await people.customer(engine), await people.service(engine)

@@ -77,8 +77,8 @@ async def join(nobody: Client) -> Join:
 
 @pytest.fixture
 async def service(admin: Client) -> str:
-    """Return the id of an active service of the test's own: the engine offers and assigns jobs that earlier tests have
-    left open to whoever comes online for their service.
+    """Return the id of an active service of the test's own: the engine would offer and assign open jobs of earlier
+    tests to technicians of the same service.
     """
     return await people.make_service(admin)
 

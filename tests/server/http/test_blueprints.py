@@ -54,7 +54,7 @@ async def test_a_blueprint_lists_its_states_commands_edits_and_events(customer: 
 
 
 async def test_a_blueprint_says_where_a_price_comes_from(customer: Client) -> None:
-    """Clients see before a booking whether the service, the customer or a quote sets the price."""
+    """Clients can see before a booking whether the service, the customer or a quote sets the price."""
     listed = index_by((await customer("GET", "/v1/blueprints")).json()["items"])
     sources = {name: listed[name]["price_source"] for name in ("home_service", "marketplace", "managed")}
     assert sources == {"home_service": "catalogue", "marketplace": "customer", "managed": "quote"}

@@ -13,8 +13,8 @@ from tests.server.http.conftest import Join
 
 
 async def test_a_preview_and_its_booking(staff: dict[Role, Client], join: Join) -> None:
-    """Ops see who will be asked before they book, services only how many. The technician asks why afterwards; another
-    technician, and a job that never looked at them, are `not_found`.
+    """Before a booking, ops see who will be asked, and services see only how many. Afterwards the technician reads the
+    reasons. Another technician, and a job whose waves did not consider them, are `not_found`.
     """
     admin, carla, tom, una = staff["admin"], await join("customer"), await join("technician"), await join("technician")
     service = await people.make_service(admin)
@@ -39,8 +39,8 @@ async def test_a_preview_and_its_booking(staff: dict[Role, Client], join: Join) 
 
 
 async def test_slots_are_listed_in_pages(staff: dict[Role, Client], join: Join) -> None:
-    """A query in the past, in the wrong order, of more than 14 days, or without a service or a place is refused by its
-    parameters. The slots come in pages, without the technician's id.
+    """A query for past times, for times in the wrong order or of more than 14 days, or without a service or a place is
+    refused with the names of the parameters. The slots are returned in pages, without the technician's id.
     """
     admin, carla, tom = staff["admin"], await join("customer"), await join("technician")
     service = await people.make_service(admin)

@@ -1,4 +1,4 @@
-"""The routes of demand: who may read what of which areas."""
+"""The routes of demand: which roles may read which data of which areas."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def read(client: Client, query: str = "") -> list[dict[str, Any]]:
 
 
 async def test_a_wrong_query_is_invalid(admin: Client) -> None:
-    """An unknown kind of area and a box that is none are refused with the pointer; an unknown zone is `not_found`."""
+    """An unknown kind of area and an invalid box are refused with the pointer; an unknown zone is `not_found`."""
     for query, pointer in (
         ("by=street", "/by"),
         ("bbox=1,2,3", "/bbox"),
@@ -72,7 +72,7 @@ async def test_a_wrong_query_is_invalid(admin: Client) -> None:
 async def test_customers_and_mediators_read_nothing_and_technicians_scores(
     staff: dict[Role, Client], technician: Client, customer: Client, nobody: Client, stored: None
 ) -> None:
-    """Ops and services read everything. A technician reads scores and neither numbers nor clusters; others nothing."""
+    """Ops and services read everything. A technician reads only scores. Customers and mediators read nothing."""
     assert code_of(await nobody("GET", "/v1/demand")) == (401, "unauthenticated")
     for role, client in {**staff, "customer": customer, "technician": technician}.items():
         for path in ("", "/clusters", "/backtest"):
@@ -83,8 +83,8 @@ async def test_customers_and_mediators_read_nothing_and_technicians_scores(
 
 
 async def test_areas_are_listed_by_score(admin: Client, stored: None) -> None:
-    """The highest score comes first. A cell with few requests has its parent's numbers, and says so; parents are no
-    items of their own.
+    """The highest score comes first. A cell with few requests has the numbers of its parent, which it names. Parents
+    are not listed as items.
     """
     first, second, third = await read(admin)
     assert [each["area"] for each in (first, second, third)] == [MIDDLE, FAR, NEXT_TO_IT]
@@ -105,7 +105,7 @@ async def test_a_box_selects_areas(admin: Client, stored: None) -> None:
 
 
 async def test_the_map_has_a_layer_of_demand(admin: Client, stored: None) -> None:
-    """The map of a zone has the areas of its box as one more layer, if that is asked for, in the order of the list."""
+    """If it is requested, the map of a zone has the areas of its box as a further layer, in the order of the list."""
     path = "/v1/zones/main/map?bbox=9,9,13,13"
     found = (await admin("GET", f"{path}&layers=demand")).json()
     assert found["demand"] == await read(admin) and "people" not in found
@@ -115,7 +115,9 @@ async def test_the_map_has_a_layer_of_demand(admin: Client, stored: None) -> Non
 
 
 async def test_clusters_join_neighbours(admin: Client, stored: None) -> None:
-    """Cells side by side are one cluster, and so are postal codes whose cells touch. A far cell is one of its own."""
+    """Adjacent cells form one cluster, and so do postal codes with adjacent cells. A distant cell forms a cluster of
+    its own.
+    """
     found = (await admin("GET", "/v1/demand/clusters")).json()["items"]
     assert [(each["area"], each["areas"], each["sample"]) for each in found] == [
         (MIDDLE, sorted([MIDDLE, NEXT_TO_IT]), 1200),

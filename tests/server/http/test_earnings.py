@@ -30,8 +30,8 @@ async def approved_technician(join: Join, staff: dict[Role, Client]) -> Client:
 async def test_earnings_are_the_technicians_and_of_ops(
     site: RunningServer, join: Join, staff: dict[Role, Client], nobody: Client
 ) -> None:
-    """Nobody else reads earnings and statements. A balance and a statement add up; a month is over once, in the time
-    zone that the statement names.
+    """Only the technician and ops may read earnings and statements. A balance and a statement add up. A month ends in
+    the time zone that the statement names.
     """
     tom, other, carla = await approved_technician(join, staff), await join("technician"), await join("customer")
     await booked_money.book_earnings(site.engine, tom.user, 5, 7, 11, -2, at=MARCH_MS)
@@ -71,15 +71,17 @@ async def test_earnings_are_the_technicians_and_of_ops(
 
 
 def test_a_cell_is_never_a_formula() -> None:
-    """A text that a program for tables would compute gets an apostrophe; numbers and other texts stay."""
+    """A text that a spreadsheet program would treat as a formula gets an apostrophe; numbers and other texts do not
+    change.
+    """
     for text in ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"):
         assert safe_cell(text) == f"'{text}"
     assert [safe_cell(value) for value in (-5, "earned", None)] == [-5, "earned", None]
 
 
 async def test_a_payout_over_http(site: RunningServer, join: Join, staff: dict[Role, Client], nobody: Client) -> None:
-    """Only ops and services request payouts. Each step is told to the technician once; a repeat of the key or of the
-    reference is the same payout.
+    """Only ops and services can request payouts. The technician receives each change of a payout once. A repeat of the
+    key or of the reference returns the same payout.
     """
     tom = await approved_technician(join, staff)
     await booked_money.book_earnings(site.engine, tom.user, 500)

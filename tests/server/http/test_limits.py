@@ -78,7 +78,7 @@ async def test_erasures_and_exports_are_limited(client_of: ClientOf, verb: str, 
 
 
 async def test_a_booking_is_previewed_once_a_second(client_of: ClientOf, slow_refill: SlowRefill) -> None:
-    """A second preview of the same caller within a second is refused, whatever it asks."""
+    """A second preview of the same caller within a second is refused, even for another booking."""
     slow_refill("preview")
     backend, body = (
         client_of("service"),
@@ -89,7 +89,9 @@ async def test_a_booking_is_previewed_once_a_second(client_of: ClientOf, slow_re
 
 
 async def test_checks_of_receipts_are_limited_by_address(client_of: ClientOf, slow_refill: SlowRefill) -> None:
-    """Each check of a receipt reads all its photos, and needs no token: after twenty the next one is refused."""
+    """Each verification of a receipt reads all its photos, and needs no token. Therefore it is limited: after twenty
+    the next one is refused.
+    """
     slow_refill("verify")
     anyone = client_of(None)
     for _ in range(20):

@@ -51,7 +51,7 @@ UNSTATED_CONSTRAINTS = {
     "/service": "No such service",
     "/technician": "No such technician",
     "/scheduled_for": "Not ",
-    "/image": "",  # base64, and what is inside
+    "/image": "",  # base64, and the decoded bytes
     "/strokes": "At most ",  # points of all strokes together
     "/date": "Not ",
     "/technicians": "No such technician",

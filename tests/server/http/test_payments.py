@@ -162,7 +162,7 @@ async def test_a_repeated_report_returns_the_first_reply(
     assert code_of(await report_payment(payment_service, job, "captured", key=key)) == (422, "reused_key")
     assert [
         len(await market.job_events(site, kind, job)) for kind in ("payment.requested", "payment.received")
-    ] == [  # the award asks for a hold
+    ] == [  # the award requests a hold
         3,
         1,
     ]

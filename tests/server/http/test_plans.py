@@ -37,8 +37,8 @@ async def test_what_is_wrong_is_named(staff: dict[Role, Client]) -> None:
 
 
 async def test_a_plan_is_computed_and_applied(staff: dict[Role, Client], join: Join) -> None:
-    """A waiting job goes to the technician who can do it. The request is answered at once and its repeat with the same
-    plan; a plan is applied once.
+    """A waiting job is given to the technician who can do it. The request is answered before the plan is computed, and
+    a repeat returns the same plan. A plan is applied once.
     """
     admin, carla, tom = staff["ops_manager"], await join("customer"), await join("technician")
     service = await people.make_service(staff["admin"])

@@ -1,4 +1,4 @@
-"""Quotes over HTTP: who gets them, who reads them, and the refusals of bookings and edits by code and pointer."""
+"""Quotes over HTTP: who may create and read them, and the codes and pointers of refused bookings and edits."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ async def quote(who: Client, service: str, **more: Any) -> dict[str, Any]:
 async def test_a_quote_is_kept_by_its_booking(
     customer: Client, join: Join, technician: Client, service: str, staff: dict[Role, Client]
 ) -> None:
-    """A customer gets a quote, books with it, and finds its price in the job. Others do not see it; ops see its inputs
-    and a service sees it without them.
+    """A customer gets a quote, books with it, and the job has its price. Other customers do not see the quote. Ops see
+    it with its inputs, services without them.
     """
     promised = await quote(customer, service, postal_code="10119")
     assert promised["amount"] == sum(line["amount"] for line in promised["breakdown"])
@@ -50,7 +50,9 @@ async def test_a_quote_is_kept_by_its_booking(
 async def test_a_quote_is_asked_for_like_a_booking(
     customer: Client, technician: Client, service: str, staff: dict[Role, Client]
 ) -> None:
-    """Technicians get no quotes, ops name the customer, and what cannot be booked or is not quoted has no price."""
+    """Technicians get no quotes, ops must name the customer, and a booking that would be refused, or whose blueprint
+    has no quotes, gets none.
+    """
     body = {"blueprint": "managed", "service": service, **HERE}
     assert code_of(await technician("POST", "/v1/quotes", body)) == (403, "forbidden")
     assert pointers(await staff["admin"]("POST", "/v1/quotes", body)) == {"/customer"}
@@ -71,7 +73,9 @@ async def test_a_quote_is_asked_for_like_a_booking(
 
 
 async def test_an_edit_of_the_place_needs_a_fresh_quote(customer: Client, service: str) -> None:
-    """Without a quote another place is `price_locked`; with one the job has its price and is at the other place."""
+    """Without a quote an edit of the place is `price_locked`. With a quote the job gets the new place and the quote's
+    price.
+    """
     job = await book(customer, service, blueprint="managed")
     path, moved = f"/v1/jobs/{job['id']}", {"lat": HERE["lat"] + 0.01, "lon": HERE["lon"]}
     refused = await customer("PATCH", path, moved)
@@ -85,7 +89,7 @@ async def test_an_edit_of_the_place_needs_a_fresh_quote(customer: Client, servic
 
 
 async def test_a_cap_is_audited(admin: Client, customer: Client, technician: Client) -> None:
-    """Only ops cap the prices of a zone. The cap bounds the next quote, and is an entry of the audit trail."""
+    """Only ops can cap the prices of a zone. The cap limits the next quote, and is recorded in the audit trail."""
     service = await make_service(admin)
     path = "/v1/zones/main/pricing"
     assert code_of(await customer("PUT", path, {"max": 1000})) == (403, "forbidden")
@@ -109,7 +113,7 @@ async def test_a_cap_is_audited(admin: Client, customer: Client, technician: Cli
 
 @pytest.mark.parametrize("count", [10])
 async def test_bookings_at_once_use_a_quote_once(customer: Client, service: str, count: int) -> None:
-    """Of ten bookings at once one is 201, and nine are `duplicate` and name its job."""
+    """Of ten bookings at the same time one gets 201, and nine get `duplicate`, which names the job."""
     promised = await quote(customer, service)
     body = {"blueprint": "managed", "service": service, **HERE, "address": "x", "quote": promised["id"]}
     replies = await asyncio.gather(*(customer("POST", "/v1/jobs", body) for _ in range(count)))

@@ -15,8 +15,8 @@ HOURS = {"tz": "Europe/Berlin", "week": WEEK, "exceptions": [{"date": "2026-12-2
 
 
 async def test_hours_are_checked_stored_and_replaced(staff: dict[Role, Client], join: Join) -> None:
-    """Others than the technician and ops are refused; wrong hours are named by pointer and change nothing. The hours
-    are read as they were sent, and the next ones replace them.
+    """Only the technician and ops may use the routes. Invalid hours are refused with a pointer and change nothing. The
+    hours are returned as they were sent, and the next ones replace them.
     """
     carla, tom, una = await join("customer"), await join("technician"), await join("technician")
     path = f"/v1/technicians/{tom.user}"
@@ -53,8 +53,8 @@ async def test_hours_are_checked_stored_and_replaced(staff: dict[Role, Client], 
 async def test_a_booking_that_overlaps_is_refused_and_the_schedule_is_read(
     staff: dict[Role, Client], join: Join
 ) -> None:
-    """A technician with two places reads `schedule_conflict` with the times and the other job, and ops force the job.
-    The schedule then has both, with buffer and travel.
+    """A technician with the capacity 2 gets `schedule_conflict` with the times and the other job, and ops force the
+    job. The schedule then has both jobs, with buffer and travel time.
     """
     admin, carla, tom = staff["admin"], await join("customer"), await join("technician")
     service = await people.make_service(admin)

@@ -1,5 +1,5 @@
-"""The record of a job, its signature by the customer, and the receipt in the vault: routes, refusals, and what a
-changed bit is called.
+"""The record of a job, its signature by the customer, and the receipt in the vault: routes, refusals, and the check
+that finds a changed bit.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.support.wait import wait_until
 
 @pytest.fixture
 async def worker(join: Join, admin: Client) -> Client:
-    """Return a technician who alone provides a service of their own, `worker.service`."""
+    """Return a technician who is the only one to provide the service `worker.service`."""
     worker = await join("technician")
     worker.service = await people.make_service(admin)  # type: ignore[attr-defined]
     await people.approve(worker, admin, worker.service)  # type: ignore[attr-defined]
@@ -42,7 +42,7 @@ async def worker(join: Join, admin: Client) -> Client:
 
 
 async def finish_job(customer: Client, worker: Client) -> str:
-    """Book a managed job, let the technician do it, and return its id: it waits for the signature."""
+    """Book a managed job, let the technician do the work, and return its id. The job waits for the signature."""
     body = {"service": worker.service, **HERE, "address": "Torstraße 1", "blueprint": "managed"}  # type: ignore[attr-defined]
     job = str((await customer("POST", "/v1/jobs", body)).json()["job"]["id"])
 
@@ -60,7 +60,7 @@ async def finish_job(customer: Client, worker: Client) -> str:
 async def wait_for_receipt(
     site: RunningServer, customer: Client, receipt: str, *, covered: bool = True
 ) -> dict[str, Any]:
-    """Return a receipt as soon as it is archived; with ``covered`` after a head was signed that covers it."""
+    """Wait until a receipt is archived and return it. With ``covered``, also wait until a signed head covers it."""
     found: dict[str, Any] = {}
 
     async def is_there() -> bool:
@@ -90,8 +90,9 @@ async def test_only_the_customer_signs_what_they_were_shown(
     nobody: Client,
     staff: dict[Role, Client],
 ) -> None:
-    """Every refusal on the way to a signature, then the signature, its repeats, and what it fixes: no other door leads
-    to the step, a changed record is a version conflict with the new record, and price and edits are refused afterwards.
+    """Every refusal before a signature, then the signature, its repeats, and its effects: no other route takes the
+    step, a changed record is a version conflict with the new record, and price proposals and edits are refused
+    afterwards.
     """
     job = await finish_job(customer, worker)
     path = f"/v1/jobs/{job}/record"
@@ -154,7 +155,7 @@ async def test_only_the_customer_signs_what_they_were_shown(
     again = await sign(customer, job, tagged, key)
     assert again.json() == done.json() and again.headers["idempotency-replayed"] == "true"
     assert code_of(await sign(customer, job, {**good, "name": "Other"}, key)) == (422, "reused_key")
-    assert (await sign(customer, job, good)).json()["receipt"]["id"] == receipt  # their latest step, again
+    assert (await sign(customer, job, good)).json()["receipt"]["id"] == receipt  # a repeat of their latest step
     assert (await customer("GET", path)).json() == shown
     assert code_of(await customer("PATCH", f"/v1/jobs/{job}", {"notes": "x"})) == (409, "not_editable")
     assert code_of(await admin("PATCH", f"/v1/jobs/{job}", {"amount": 1})) == (409, "price_locked")
@@ -186,8 +187,8 @@ async def test_each_changed_bit_is_named(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A receipt verifies, with the server and from its file alone. One changed bit in the record, the image, the name,
-    the server's signature or the event is named by its check, by both in the same way.
+    """A receipt verifies, both by the server and from its file without a server. Both report one changed bit in the
+    record, the image, the name, the server's signature or the event by the same check.
     """
     engine = site.engine
     job = await finish_job(customer, worker)
@@ -263,7 +264,7 @@ async def test_each_changed_bit_is_named(
 
 
 def check_hostile_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Check that a file which was made to confuse the command is reported as wrong, or as none of the vault."""
+    """Check that the command reports a hostile file as wrong, or as not being a receipt."""
     with zipfile.ZipFile(tmp_path / "receipt.zip") as good:
         members = {info.filename: good.read(info) for info in good.infolist()}
     evidence = json.loads(members["receipt.json"])
@@ -288,14 +289,16 @@ def check_hostile_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as hostile:
         hostile.writestr("receipt.json", members["receipt.json"])
     data = bytearray(path.read_bytes())
-    data[42:60] = b"\xff" * 18  # no stream of DEFLATE
+    data[42:60] = b"\xff" * 18  # not a DEFLATE stream
     path.write_bytes(data)
     assert commands.run(["vault", "verify", str(path)]) == 2
     assert "no file of the vault" in capsys.readouterr().err
 
 
 def check_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Check what the command line says of a missing file, of one that is not the vault's, and of other keys."""
+    """Check the messages of the command for a missing file, for a file that is not a receipt, and for other public
+    keys.
+    """
     good = tmp_path / "receipt.zip"
     (tmp_path / "none.zip").write_bytes(b"PK nothing")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:

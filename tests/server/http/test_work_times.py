@@ -1,4 +1,4 @@
-"""Work that is wanted too far in the future, over HTTP: every route that takes such a time refuses it."""
+"""Work that is too far in the future, over HTTP: every route with a time of work refuses it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ FAR_TIMES = (NEXT, "2500-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z", "9999-12-
 
 @pytest.mark.parametrize("when", FAR_TIMES)
 async def test_a_far_time_is_refused_by_every_route(staff: dict[Role, Client], join: Join, when: str) -> None:
-    """A booking, its preview, an edit, a quote, slots and a day plan refuse a time after 2286, by pointer."""
+    """A booking, its preview, an edit, a quote, slots and a day plan are refused with a pointer for a time after
+    2286.
+    """
     admin, carla = staff["admin"], await join("customer")
     service = await people.make_service(admin)
     job = (await people.book(carla, service))["id"]

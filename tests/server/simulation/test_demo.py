@@ -144,7 +144,7 @@ async def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     """A full disk is reported in one line, although the server cannot write the reason to its log."""
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); {CALLOUT_COMMAND[2]}"
     command = (sys.executable, "-c", limited, "demo", "--data", str(tmp_path / "data"), "--port", "0")
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}  # Python cuts compiled modules at the limit
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}  # Python truncates compiled modules at the limit
     code, out, err = await wait_for_end(
         await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=environment)
     )

@@ -1,4 +1,4 @@
-"""The checker of schedules finds a made-up overlap, and reports no others."""
+"""The checker of schedules finds each constructed overlap, and reports no others."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def change_of(job: dict[str, Any], at_min: int = -60, **data: Any) -> Change:
     ],
 )
 def test_a_second_job_at_the_same_time_is_found(second: Change, overlaps: int) -> None:
-    """A job begins less than the buffer of 15 minutes, and 100 s for each km, after the end of another one. What is
-    forced, over, somebody else's or begun beside a job under way does not count.
+    """A job overlaps another one if it begins less than the buffer of 15 minutes plus 100 s for each km after the
+    other's end. Jobs that were forced, are over, belong to another technician or began while another job was running do
+    not count.
     """
     checker = OverlapChecker(lambda at, metres: metres / 10, 15 * MINUTE_MS)
     checker.follow([change_of(job_of("a", "t", 0))])
@@ -55,8 +56,8 @@ def test_a_second_job_at_the_same_time_is_found(second: Change, overlaps: int) -
 
 
 def test_an_exchange_in_one_step_is_no_overlap_and_what_follows_is_checked() -> None:
-    """Two technicians exchange their jobs in one step. A job that is moved to another time is compared again, and what
-    was forgotten is not compared.
+    """Two technicians exchange their jobs in one step, which is no overlap. A job that is moved to another time is
+    compared again. A job that the checker has forgotten is not compared.
     """
     checker = OverlapChecker(lambda at, metres: 0.0, 15 * MINUTE_MS)
     checker.follow([change_of(job_of("a", "t", 0))])

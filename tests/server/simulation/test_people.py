@@ -131,7 +131,7 @@ async def succeeds(work: Callable[[], Awaitable[bool]]) -> bool:
 
 
 async def has_books(cashier: Cashier, people: People) -> bool:
-    """Return whether the ledger has all that was paid."""
+    """Return whether the ledger has all payments."""
     await cashier.read_books([people.driver])
     return people.simulation.proofs.unearned == 0
 
@@ -181,7 +181,7 @@ async def test_a_booked_job_waits_for_its_time(
     people: People, server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The technician accepts a job for later and departs shortly before its time. A step that is too early is tried
-    again, and the job stays theirs meanwhile. Time to the claim is not measured for it.
+    again, and the technician holds the job meanwhile. The time to its claim is not measured.
     """
     checker = people.simulation.checker
     monkeypatch.setattr(technician, "DEPART_BEFORE_S", 2.0)
@@ -215,7 +215,7 @@ async def test_a_mediator_resolves_a_dispute(people: People) -> None:
 
 
 async def test_what_has_not_begun_is_not_left_over(people: People) -> None:
-    """A person who is closed closes also the work whose first step did not run. Python would warn of it otherwise."""
+    """Closing a person also closes coroutines that have not started. Otherwise Python would warn about them."""
     work = asyncio.sleep(60)
     people.customer.start(work)
     await people.customer.close()

@@ -1,4 +1,4 @@
-"""The photo of the sweep's world: only the two sides of its job and ops may see it."""
+"""The photo in the sweep's world. Only the two sides of its job and ops may read it."""
 
 from __future__ import annotations
 

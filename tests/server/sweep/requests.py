@@ -101,7 +101,7 @@ def _job_targets(world: World, policy: Policy, path: str, job: str) -> Iterator[
 
 
 def distinct_commands(blueprint: Blueprint) -> list[str]:
-    """Return a command for each group with the same callers and effect. What signs has another route."""
+    """Return one command for each group with the same callers and effect. Commands that sign are left out."""
     alike = {(spec.by, spec.effect): name for name, spec in blueprint.commands.items() if not spec.signs}
     return list(alike.values())
 

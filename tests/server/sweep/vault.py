@@ -1,4 +1,4 @@
-"""A receipt for the sweep: that of the job that is done, as the archiver would have written it."""
+"""A receipt in the sweep's world: that of the done job, as the archiver would have written it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECEIPT = "rcp_main_of_the_sweep"
 
 
 async def create_receipt(world: World) -> None:
-    """Write a receipt with secrets in its record and its name, for the parties of the job that is done and ops."""
+    """Write a receipt with secrets in its record and its name. Only the parties of the done job and ops may read it."""
     engine, readers = world.server.engine, ("customer", "holder", "ops_manager", "admin")
     record = canonical_json({"address": world.new_secret("signed address", *readers), "photos": []})
     image = make_png()

@@ -71,15 +71,15 @@ async def _explain_job(engine: Engine, caller: Principal, technician: Technician
     offer, hidden, *newest = done.values
     records = [*await offer_reader.read_waves(engine.archive, job), *reversed(newest)]
     status = offer.decode() or await offer_reader.read_status(engine.archive, job, technician)
-    look = choice_reasons.find_look(records, technician)
-    if (look is None and not status) or (hidden == b"1" and not caller.is_ops):
+    decision = choice_reasons.find_decision(records, technician)
+    if (decision is None and not status) or (hidden == b"1" and not caller.is_ops):
         raise NotFound("No such job")
-    asked = bool(status) or (look is not None and not look.reason)
+    asked = bool(status) or (decision is not None and not decision.reason)
     found: dict[str, Any] = {"id": job, "asked": asked}
-    if look is not None:
-        found |= {"wave": look.wave, "at": look.at}
+    if decision is not None:
+        found |= {"wave": decision.wave, "at": decision.at}
     if status:
         found["offer"] = status
-    if not asked and look is not None:
-        found["reason"] = choice_reasons.shown_reason(look.reason, to_ops=caller.is_ops)
+    if not asked and decision is not None:
+        found["reason"] = choice_reasons.shown_reason(decision.reason, to_ops=caller.is_ops)
     return found

@@ -33,7 +33,7 @@ OWN_REASONS = frozenset(
 """The reasons that are about the technician alone. Any other reason is hidden from them, also one added later."""
 
 
-class Look(msgspec.Struct, frozen=True):
+class WaveDecision(msgspec.Struct, frozen=True):
     """What one wave decided about a technician. ``wave`` is its number, ``at`` its time (RFC 3339). ``reason`` is why
     the technician was left out; "" if they were asked.
     """
@@ -57,17 +57,17 @@ class _WaveRecord(msgspec.Struct, rename={"inside": "in"}):
 _decoder = msgspec.json.Decoder(_WaveRecord)
 
 
-def find_look(records: Iterable[bytes], technician: str) -> Look | None:
+def find_decision(records: Iterable[bytes], technician: str) -> WaveDecision | None:
     """Return the decision of the last wave that asked a technician; if none did, of the last wave that left them out;
     None if no record names them. ``records`` are those of a job's waves, the oldest first.
     """
     asked, left_out = None, None
     for record in map(_decoder.decode, records):
         if technician in record.inside.technicians:
-            asked = Look(record.wave, record.at, "")
+            asked = WaveDecision(record.wave, record.at, "")
         for reason, group in record.out.items():
             if technician in group.technicians:
-                left_out = Look(record.wave, record.at, reason)
+                left_out = WaveDecision(record.wave, record.at, reason)
     return asked or left_out
 
 

@@ -44,7 +44,7 @@ class Accuracy(NamedTuple):
     in_band: float | None
 
 
-class _Sums:
+class _CandidateErrors:
     """The errors of one candidate at one horizon."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class _Sums:
         self.banded: dict[str, tuple[int, int]] = {}
         self.points = 0
 
-    def note(self, area: str, count: int, mean: float, dispersion: float) -> None:
+    def add(self, area: str, count: int, mean: float, dispersion: float) -> None:
         quantiles = [quantile(mean, dispersion, probability) for probability in PROBABILITIES]
         losses = (
             p * max(0, count - q) + (1 - p) * max(0, q - count) for p, q in zip(PROBABILITIES, quantiles, strict=True)
@@ -84,25 +84,25 @@ class Backtest:
         self._hours = hours
         self._forecast = DemandForecast(slots, BACKTEST_HORIZONS, others)
         self.candidates = (SERVED, *self._forecast.forecasters, *BASELINES, MEAN_OF_TWO)
-        self._sums = {(name, h): _Sums() for name in self.candidates for h in BACKTEST_HORIZONS}
+        self._sums = {(name, h): _CandidateErrors() for name in self.candidates for h in BACKTEST_HORIZONS}
         self.served_hours: dict[int, dict[str, int]] = {h: {} for h in BACKTEST_HORIZONS}
         """In how many hours of the test each candidate was the served one, by horizon and name."""
 
     def run(self) -> None:
         """Forecast and learn each hour."""
-        said: dict[int, list[tuple[str, int, Mapping[str, float], float]]] = {}
+        pending: dict[int, list[tuple[str, int, Mapping[str, float], float]]] = {}
         forecast, first_test = self._forecast, self._hours[self.learnt_hours].hour
         for hour, counts in self._hours:
-            for name, horizon, expected, dispersion in said.pop(hour, ()):
+            for name, horizon, expected, dispersion in pending.pop(hour, ()):
                 sums = self._sums[name, horizon]
                 for area in self.areas:
-                    sums.note(area, counts.get(area, 0), expected.get(area, 0.0), dispersion)
+                    sums.add(area, counts.get(area, 0), expected.get(area, 0.0), dispersion)
             forecast.close(hour, counts, sum(counts.values()))
             for horizon in BACKTEST_HORIZONS:
                 if hour + horizon >= first_test:
-                    said.setdefault(hour + horizon, []).extend(self._say(horizon))
+                    pending.setdefault(hour + horizon, []).extend(self._forecasts_ahead(horizon))
 
-    def _say(self, horizon: int) -> Iterable[tuple[str, int, Mapping[str, float], float]]:
+    def _forecasts_ahead(self, horizon: int) -> Iterable[tuple[str, int, Mapping[str, float], float]]:
         forecast, best = self._forecast, self._forecast.best(horizon)
         self.served_hours[horizon][best] = self.served_hours[horizon].get(best, 0) + 1
         for name in (*forecast.forecasters, *BASELINES):

@@ -39,7 +39,7 @@ BASELINES = {LAST_WEEK: 1, MEAN_OF_WEEKS: MEAN_WEEKS}
 """The baselines: how many weeks each is the mean of."""
 
 
-class Misses(NamedTuple):
+class ForecastErrors(NamedTuple):
     """The errors of one forecast hour. ``error`` is the sum over the areas of the absolute errors. The dispersion is
     ``excess / squares``: the sum of (error² ÷ mean − 1) and the sum of the means, because the variance of a count is
     m + d m².
@@ -50,15 +50,15 @@ class Misses(NamedTuple):
     squares: float
 
 
-def measure(expected: Mapping[str, float], counts: Mapping[str, int]) -> Misses:
+def measure_errors(expected: Mapping[str, float], counts: Mapping[str, int]) -> ForecastErrors:
     """Return the errors of ``expected``, both by area. The sums are exact: they do not depend on the order of the
     areas, which changes with a restart.
     """
-    misses = [(counts.get(area, 0) - mean, mean) for area, mean in expected.items()]
-    error = fsum([abs(miss) for miss, _ in misses])
+    errors = [(counts.get(area, 0) - mean, mean) for area, mean in expected.items()]
+    error = fsum([abs(difference) for difference, _ in errors])
     error += sum([count for area, count in counts.items() if area not in expected])
-    larger = [(miss * miss / mean - 1, mean) for miss, mean in misses if mean > LEAST_MEAN]
-    return Misses(error, fsum([excess for excess, _ in larger]), fsum([mean for _, mean in larger]))
+    larger = [(difference * difference / mean - 1, mean) for difference, mean in errors if mean > LEAST_MEAN]
+    return ForecastErrors(error, fsum([excess for excess, _ in larger]), fsum([mean for _, mean in larger]))
 
 
 class Score:
@@ -69,15 +69,15 @@ class Score:
     def __init__(self, error: float = 0.0, hours: float = 0.0, excess: float = 0.0, squares: float = 0.0) -> None:
         self.error, self.hours, self.excess, self.squares = error, hours, excess, squares
 
-    def note(self, misses: Misses, *, is_compared: bool) -> None:
+    def add_errors(self, errors: ForecastErrors, *, is_compared: bool) -> None:
         """Add the errors of an hour. ``is_compared``: all candidates forecast this hour, so that it counts for the
         comparison.
         """
         if is_compared:
-            self.error = SCORE_KEPT * self.error + misses.error
+            self.error = SCORE_KEPT * self.error + errors.error
             self.hours = SCORE_KEPT * self.hours + 1
-        self.excess = SCORE_KEPT * self.excess + misses.excess
-        self.squares = SCORE_KEPT * self.squares + misses.squares
+        self.excess = SCORE_KEPT * self.excess + errors.excess
+        self.squares = SCORE_KEPT * self.squares + errors.squares
 
     @property
     def dispersion(self) -> float:
@@ -86,7 +86,7 @@ class Score:
         return max(0.0, (self.excess + prior) / (self.squares + DISPERSION_EVENTS))
 
 
-class Ahead(NamedTuple):
+class HourForecast(NamedTuple):
     """The expected count of an hour, and its band of 80 %."""
 
     mean: float
@@ -117,11 +117,11 @@ class DemandForecast:
             for horizon in self.scored:
                 expected = self.pending.pop((hour, name, horizon), None)
                 if expected is not None:
-                    self.scores[name, horizon].note(measure(expected, counts), is_compared=is_compared)
+                    self.scores[name, horizon].add_errors(measure_errors(expected, counts), is_compared=is_compared)
         for name, weeks in BASELINES.items() if is_compared else ():
-            misses = measure(self.history.mean_of_weeks(hour, weeks), counts)
+            errors = measure_errors(self.history.mean_of_weeks(hour, weeks), counts)
             for horizon in self.scored:
-                self.scores[name, horizon].note(misses, is_compared=True)
+                self.scores[name, horizon].add_errors(errors, is_compared=True)
         self.history.close(hour, counts, total)
         self.hour = hour
         for name, forecaster in self.forecasters.items():
@@ -163,14 +163,15 @@ class DemandForecast:
         """Return the dispersion of counts around what a candidate expects (engine/rules/count_bands.py)."""
         return self.scores[name, scored_horizon(horizon)].dispersion
 
-    def ahead(self) -> dict[int, dict[str, Ahead]]:
+    def ahead(self) -> dict[int, dict[str, HourForecast]]:
         """Return the served forecasts, by horizon and area."""
         served = {}
         for horizon in self.horizons:
             name = self.best(horizon)
             dispersion = self.dispersion(horizon, name)
             served[horizon] = {
-                area: Ahead(mean, *band_of(mean, dispersion)) for area, mean in self.expected(horizon, name).items()
+                area: HourForecast(mean, *band_of(mean, dispersion))
+                for area, mean in self.expected(horizon, name).items()
             }
         return served
 

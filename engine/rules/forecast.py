@@ -73,7 +73,7 @@ class AreaProfile:
     slow: float = 0.0
     fast: float = 0.0
 
-    def note(self, count: int, expected: float, zone_slow: float, zone_fast: float) -> None:
+    def add_hour(self, count: int, expected: float, zone_slow: float, zone_fast: float) -> None:
         """Add the real and the expected count of an hour to the sums of the levels, and set the levels."""
         self.fast_seen = FAST_KEPT * self.fast_seen + count
         self.fast_expected = FAST_KEPT * self.fast_expected + expected * (1 + self.slow)
@@ -85,8 +85,8 @@ class AreaProfile:
         """Set the levels that follow from the sums and from the zone's levels."""
         slow = (self.slow_seen + LEVEL_EVENTS * (1 + zone_slow)) / (self.slow_expected + LEVEL_EVENTS)
         fast = (self.fast_seen + LEVEL_EVENTS * (1 + zone_fast)) / (self.fast_expected + LEVEL_EVENTS)
-        self.slow = (slow if LOWEST_LEVEL < slow < HIGHEST_LEVEL else _bound(slow)) - 1
-        self.fast = (fast if LOWEST_LEVEL < fast < HIGHEST_LEVEL else _bound(fast)) - 1
+        self.slow = (slow if LOWEST_LEVEL < slow < HIGHEST_LEVEL else _bounded_level(slow)) - 1
+        self.fast = (fast if LOWEST_LEVEL < fast < HIGHEST_LEVEL else _bounded_level(fast)) - 1
 
 
 class ProfileForecaster:
@@ -108,11 +108,11 @@ class ProfileForecaster:
         weeks = self.weeks[slot]
         weight = max(LEAST_WEIGHT, 2 / (weeks + 2))
         zone_expected = self._zone_expected(slot)
-        zone.note(total, zone_expected, 0.0, 0.0)
+        zone.add_hour(total, zone_expected, 0.0, 0.0)
         scale = zone_expected / zone.share if zone.share else 0.0
         for area, profile in self.areas.items():
             count, base = counts.get(area, 0), profile.base
-            profile.note(count, _shrink(base[slot], weeks, scale * profile.share), zone.slow, zone.fast)
+            profile.add_hour(count, _shrink(base[slot], weeks, scale * profile.share), zone.slow, zone.fast)
             base[slot] += weight * (count - base[slot])
             profile.share = SHARE_KEPT * profile.share + count
         zone.base[slot] += weight * (total - zone.base[slot])
@@ -160,5 +160,5 @@ def _shrink(base: float, weeks: int, prior: float) -> float:
     return (weeks * base + prior_weeks * prior) / (weeks + prior_weeks)
 
 
-def _bound(level: float) -> float:
+def _bounded_level(level: float) -> float:
     return min(max(level, LOWEST_LEVEL), HIGHEST_LEVEL)

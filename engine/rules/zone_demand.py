@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from engine.rules import cells
-from engine.rules.demand_forecast import HORIZONS, Ahead, DemandForecast
+from engine.rules.demand_forecast import HORIZONS, DemandForecast, HourForecast
 from engine.rules.demand_state import AreaState, ZoneState, area_states, restore, zone_state
 from engine.rules.forecast import Forecaster
 from engine.rules.hour_slots import HOUR_MS, WEEK_HOURS, HourSlots, hour_of
@@ -50,7 +50,7 @@ class ZoneDemand:
         self.forecast.hour = first_hour - 1
         self.samples: dict[str, int] = {}
         """The requests of the last four weeks, by area."""
-        self._ahead: dict[int, dict[str, Ahead]] = {}
+        self._ahead: dict[int, dict[str, HourForecast]] = {}
         self._usual: dict[int, dict[str, float]] = {}
         self._hours_ahead: dict[str, tuple[HourAhead, ...]] = {}
         self._expected: dict[str, AreaPulse] = {}
@@ -125,7 +125,7 @@ class ZoneDemand:
             self._hours_ahead = {area: self._list_hours(area) for area in self.forecast.profile.areas}
         means = self._ahead[hours], self._ahead[hours + 1]
         usual = self._usual_of(hours), self._usual_of(hours + 1)
-        zone_share, none = self.forecast.profile.zone.share or 1.0, Ahead(0.0, 0, 0)
+        zone_share, none = self.forecast.profile.zone.share or 1.0, HourForecast(0.0, 0, 0)
         self._expected = {}
         for area, profile in self.forecast.profile.areas.items():
             first, second = means[0].get(area, none).mean, means[1].get(area, none).mean

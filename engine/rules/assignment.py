@@ -86,12 +86,12 @@ class _ExactSolver:
         for each in settled:
             price[each] = price.get(each, 0) + distance[each] - reached
         if technician != NOBODY:
-            self._hand_on(new, technician, giver)
+            self._pass_technicians(new, technician, giver)
         elif left != new:
             technician, taken[left] = taken[left], NOBODY
-            self._hand_on(new, technician, giver)
+            self._pass_technicians(new, technician, giver)
 
-    def _hand_on(self, new: int, technician: int, giver: dict[int, int]) -> None:
+    def _pass_technicians(self, new: int, technician: int, giver: dict[int, int]) -> None:
         """Move the technicians along the chain, from its end ``technician`` to the job ``new``."""
         job = NOBODY
         while job != new:

@@ -30,7 +30,7 @@ class TravelTimes(Protocol):
     def travel_time_s(self, distance_m: float) -> float: ...
 
 
-class Points(Protocol):
+class ScoreWeights(Protocol):
     """The weights of a blueprint (``Weights`` in engine/blueprint/schema.py)."""
 
     @property
@@ -92,7 +92,7 @@ class WaitingJob(msgspec.Struct, frozen=True):
         version = min(self.version, other.version)
         return msgspec.structs.replace(self, version=version, how=how, candidates=tuple(candidates.values()))
 
-    def with_costs(self, points: Points, travel: TravelTimes, *, farthest_m: float) -> WaitingJob:
+    def with_costs(self, points: ScoreWeights, travel: TravelTimes, *, farthest_m: float) -> WaitingJob:
         """Return the job with its costs. ``farthest_m`` is the distance to which the reach would have grown by now if
         it had no limit. It sets the cost of no technician: the longer a job waits, the more travel the window accepts
         for other jobs so that this job gets somebody.
@@ -108,7 +108,7 @@ class WaitingJob(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, costs=costs, unmatched=max(round(nobody * 1000), *costs, 0) + 1)
 
 
-def _cost_ms(travel_s: float, parts: Sequence[float], points: Points) -> int:
+def _cost_ms(travel_s: float, parts: Sequence[float], points: ScoreWeights) -> int:
     """Return a cost in ms: the travel time, plus the points by which the other parts of the technician's score are
     worse than the best ones.
     """
@@ -164,10 +164,10 @@ def solve(jobs: Sequence[WaitingJob], matcher: Matcher, max_jobs: int) -> tuple[
         if technician != NOBODY:
             ids = [each.technician for each in jobs[number].candidates]
             chosen[number] = ids.index(names[technician])
-    return _explained(jobs, chosen), degraded
+    return _explain_matches(jobs, chosen), degraded
 
 
-def _explained(jobs: Sequence[WaitingJob], chosen: dict[int, int]) -> list[Match]:
+def _explain_matches(jobs: Sequence[WaitingJob], chosen: dict[int, int]) -> list[Match]:
     """Return a match for each entry of ``chosen``: the index of a job, and the index of the job's candidate."""
     job_of = {jobs[number].candidates[index].technician: jobs[number] for number, index in chosen.items()}
     matches = []
@@ -193,10 +193,10 @@ def _why_not_nearest(job: WaitingJob, index: int, job_of: dict[str, WaitingJob])
     said = f"{technician} was nearer by {closer_m} m"
     if other is None:
         return f"{said}, but costs {_seconds(job.costs[nearest] - job.costs[index])} s more by rating and workload"
-    return f"{said} and went to {other.id}, which {_loss_without(other, technician)}"
+    return f"{said} and went to {other.id}, which {_reason_of_rival(other, technician)}"
 
 
-def _loss_without(job: WaitingJob, technician: str) -> str:
+def _reason_of_rival(job: WaitingJob, technician: str) -> str:
     if job.how == "preferred":
         return "prefers them"
     costs = {each.technician: cost for each, cost in zip(job.candidates, job.costs, strict=True)}

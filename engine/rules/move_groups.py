@@ -40,7 +40,7 @@ def group_moves(moves: Sequence[Move], clash: Callable[[int, int], bool]) -> lis
     groups: list[list[Move]] = []
     left_out: set[int] = set()
     for chain in _connected(needs):
-        for part in _split(chain, needs):
+        for part in _split_chain(chain, needs):
             if len(part) > MAX_MOVES or any(needs[job] & left_out for job in part):
                 left_out |= set(part)
             else:
@@ -71,7 +71,7 @@ def _reachable(starts: Collection[int], edges: dict[int, set[int]]) -> set[int]:
     return found
 
 
-def _split(chain: set[int], needs: dict[int, set[int]]) -> list[list[int]]:
+def _split_chain(chain: set[int], needs: dict[int, set[int]]) -> list[list[int]]:
     """Return the chain in parts of at most ``MAX_MOVES`` jobs; a cycle that is longer is a part of its own. A job that
     another one needs is in an earlier part, earlier in the same part, or in the same cycle.
     """
@@ -136,11 +136,11 @@ def rank_groups(
         if not serves and saves_s < LEAST_SAVING_S:
             break
         waiting.remove(best)
-        changed = _after(groups[best], held)
+        changed = _jobs_after(groups[best], held)
         held |= changed
         ranked.append((groups[best], saves_s))
         ratings = {
-            number: rating for number, rating in ratings.items() if not _concerned(groups[number]) & changed.keys()
+            number: rating for number, rating in ratings.items() if not _technicians_of(groups[number]) & changed.keys()
         }
     return ranked
 
@@ -162,14 +162,14 @@ def _needed_groups(groups: Sequence[list[Move]], clash: Callable[[int, int], boo
     ]
 
 
-def _concerned(group: Sequence[Move]) -> set[int]:
+def _technicians_of(group: Sequence[Move]) -> set[int]:
     """Return the technicians whom the group concerns."""
     return {technician for move in group for technician in (move.origin, move.target) if technician is not None}
 
 
-def _after(group: Sequence[Move], held: Mapping[int, set[int]]) -> dict[int, set[int]]:
+def _jobs_after(group: Sequence[Move], held: Mapping[int, set[int]]) -> dict[int, set[int]]:
     """Return the jobs that the technicians of the group have after its moves."""
-    changed = {technician: set(held[technician]) for technician in _concerned(group)}
+    changed = {technician: set(held[technician]) for technician in _technicians_of(group)}
     for move in group:
         if move.origin is not None:
             changed[move.origin].discard(move.job)
@@ -178,5 +178,5 @@ def _after(group: Sequence[Move], held: Mapping[int, set[int]]) -> dict[int, set
 
 
 def _saves_s(group: Sequence[Move], held: Mapping[int, set[int]], travel_s: Callable[[set[int]], float]) -> float:
-    after = _after(group, held)
+    after = _jobs_after(group, held)
     return sum(travel_s(held[technician]) - travel_s(jobs) for technician, jobs in after.items())

@@ -20,7 +20,7 @@ from engine.domain.technician_schedules import read_hours
 from engine.errors import FieldError, Invalid, ScheduleConflict
 from engine.events import rfc3339_of
 from engine.rules import slots
-from engine.rules.slots import GRID_MS, MAX_SPAN_MS, Availability, Slot, Visit, Wish
+from engine.rules.slots import GRID_MS, MAX_SPAN_MS, Availability, Slot, Visit, WantedWork
 from engine.rules.work_times import check_work_time
 from engine.rules.working_hours import is_working, working_check
 from engine.store import keys
@@ -141,9 +141,9 @@ async def free_slots(engine: Engine, work: Work, technicians: list[str], first: 
         )
         for name, full, visits in zip(rows[::3], rows[1::3], rows[2::3], strict=True)
     ]
-    wish = Wish(work.lat, work.lon, duration_ms, numbers.longest_gap_ms)
+    wanted = WantedWork(work.lat, work.lon, duration_ms, numbers.longest_gap_ms)
     as_of: dict[str, str | int] = {"epoch": engine.store.zones[work.zone].epoch, "seq": done.seq}
-    return FreeSlots(slots.find_slots(wish, first, last, soon, free), {work.zone: as_of}, bool(free))
+    return FreeSlots(slots.find_slots(wanted, first, last, soon, free), {work.zone: as_of}, bool(free))
 
 
 def _visits(text: str) -> list[Visit]:

@@ -63,8 +63,8 @@ class DayProblem:
     ) -> None:
         self.visits, self.shifts = tuple(visits), tuple(shifts)
         self.nowhere = len(travel_s)
-        self.travel = _with_nowhere(travel_s)
-        self.gap = _with_nowhere(gap_s) if gap_s is not None else self.travel
+        self.travel = _with_virtual_place(travel_s)
+        self.gap = _with_virtual_place(gap_s) if gap_s is not None else self.travel
         self.travel_to: list[tuple[float, ...]] = list(zip(*self.travel, strict=True))
         self.gap_to: list[tuple[float, ...]] = list(zip(*self.gap, strict=True))
         self.shifts_of = shifts_of or tuple(
@@ -73,7 +73,7 @@ class DayProblem:
         )
 
 
-def _with_nowhere(matrix: Matrix) -> list[list[float]]:
+def _with_virtual_place(matrix: Matrix) -> list[list[float]]:
     """Return the matrix with one more place, whose travel times are 0: the start of a shift without a start place."""
     return [[*row, 0.0] for row in matrix] + [[0.0] * (len(matrix) + 1)]
 

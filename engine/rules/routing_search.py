@@ -34,7 +34,7 @@ def improve(problem: DayProblem, day: DayTours, random: Random, used_share: Call
     if not movable or not problem.shifts:
         return day
     search = _Search(problem, movable, random)
-    unit = search.mean_way()
+    unit = search.mean_travel_s()
     now, cost = day, day.cost_s(problem)
     best, least = now, cost
     while (share := used_share()) < 1:
@@ -60,7 +60,7 @@ class _Search:
         self.width = [visit.latest_s - visit.earliest_s for visit in visits]
         self.choices = [len(shifts) for shifts in problem.shifts_of]
 
-    def mean_way(self) -> float:
+    def mean_travel_s(self) -> float:
         """Return the mean travel time (seconds) from a visit to the nearer half of the others; at least 1."""
         travel, places = self.problem.travel, [visit.place for visit in self.problem.visits]
         ways = [

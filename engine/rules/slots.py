@@ -44,7 +44,7 @@ class Availability(NamedTuple):
     is_open: Callable[[int, int], bool]
 
 
-class Wish(NamedTuple):
+class WantedWork(NamedTuple):
     """The work that a customer wants: its place (degrees) and its duration ``duration_ms``. ``gap_ms`` returns the time
     (ms) that must lie between two visits for a distance in metres: travel time and buffer.
     """
@@ -63,31 +63,31 @@ class Slot(NamedTuple):
     free: int
 
 
-def find_slots(wish: Wish, first: int, last: int, now: int, technicians: Iterable[Availability]) -> list[Slot]:
+def find_slots(wanted: WantedWork, first: int, last: int, now: int, technicians: Iterable[Availability]) -> list[Slot]:
     """Return the slots that begin from ``first`` to ``last`` (ms) and for which somebody is free, in order. No slot
     begins before a technician who leaves at ``now`` could arrive from ``AREA_M`` away.
     """
-    first = max(first, now + wish.gap_ms(AREA_M))
+    first = max(first, now + wanted.gap_ms(AREA_M))
     begins = range(-(-first // GRID_MS) * GRID_MS, last + 1, GRID_MS)
     free = dict.fromkeys(begins, 0)
     for technician in technicians:
-        blocked = [_blocked_begins(wish, visit, now) for visit in technician.visits]
+        blocked = [_blocked_begins(wanted, visit, now) for visit in technician.visits]
         for begin in begins:
             if (
                 begin >= technician.free_from
                 and not any(early < begin < late for early, late in blocked)
-                and technician.is_open(begin, begin + wish.duration_ms)
+                and technician.is_open(begin, begin + wanted.duration_ms)
             ):
                 free[begin] += 1
-    return [Slot(begin, begin + wish.duration_ms, count) for begin, count in free.items() if count]
+    return [Slot(begin, begin + wanted.duration_ms, count) for begin, count in free.items() if count]
 
 
-def _blocked_begins(wish: Wish, visit: Visit, now: int) -> tuple[int, int]:
-    """Return the times between which no work for ``wish`` can begin because of a visit. An overdue visit counts as if
+def _blocked_begins(wanted: WantedWork, visit: Visit, now: int) -> tuple[int, int]:
+    """Return the times between which no work for ``wanted`` can begin because of a visit. An overdue visit counts as if
     it ended now.
     """
-    gap_ms = wish.gap_ms(area_distance_m(wish.lat, wish.lon, visit.lat, visit.lon))
-    return visit.start - wish.duration_ms - gap_ms, max(visit.end, now) + gap_ms
+    gap_ms = wanted.gap_ms(area_distance_m(wanted.lat, wanted.lon, visit.lat, visit.lon))
+    return visit.start - wanted.duration_ms - gap_ms, max(visit.end, now) + gap_ms
 
 
 def area_distance_m(lat1: float, lon1: float, lat2: float, lon2: float) -> float:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import random
 
 from engine.rules.distances import distance_m
-from engine.rules.slots import AREA_M, GRID_MS, SQUARE_DEGREES, Availability, Visit, Wish, area_distance_m, find_slots
+from engine.rules.slots import (
+    AREA_M,
+    GRID_MS,
+    SQUARE_DEGREES,
+    Availability,
+    Visit,
+    WantedWork,
+    area_distance_m,
+    find_slots,
+)
 
 HOUR_MS, NOW = 3_600_000, 1_900_000_800_000
 BUFFER_MS = 900_000
@@ -21,7 +30,7 @@ def always(_: int, __: int) -> bool:
     return True
 
 
-WISH = Wish(52.52, 13.41, HOUR_MS, gap_ms)
+WISH = WantedWork(52.52, 13.41, HOUR_MS, gap_ms)
 FREE = Availability(0, [], always)
 
 

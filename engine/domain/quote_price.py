@@ -10,7 +10,7 @@ from engine.blueprint.schema import Blueprint
 from engine.domain import demand_pulse
 from engine.domain.services import Service
 from engine.events import rfc3339_of
-from engine.rules.pricing import ONE, PriceFactor, price_of, times
+from engine.rules.pricing import ONE, PriceFactor, multiplier_text, price_of
 from engine.rules.pulse import LEAST_SAMPLE
 from engine.rules.zone_areas import timezone_of
 from engine.store import keys
@@ -50,8 +50,10 @@ async def price_terms(engine: Engine, zone: Zone, blueprint: Blueprint, terms: Q
     if cap is not None:
         lowest, highest = min(lowest, cap), min(highest, cap)
     factors = [
-        PriceFactor("demand", demand, f"{'High' if demand > ONE else 'Low'} demand in the area: {times(demand)}"),
-        *([PriceFactor("peak", peak.by, f"Hours {peak.text}: {times(peak.by)}")] if peak else []),
+        PriceFactor(
+            "demand", demand, f"{'High' if demand > ONE else 'Low'} demand in the area: {multiplier_text(demand)}"
+        ),
+        *([PriceFactor("peak", peak.by, f"Hours {peak.text}: {multiplier_text(peak.by)}")] if peak else []),
     ]
     found = price_of(service.base_amount, factors, lowest=lowest, highest=highest, round_to=price.round_to)
     inputs = {

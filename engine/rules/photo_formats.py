@@ -19,10 +19,10 @@ def strip_photo(data: Source) -> Steps:
         return strip_png(data)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return strip_webp(data)
-    raise PhotoRefused(f"{_name_of(head)}. {CONVERT}")
+    raise PhotoRefused(f"{_unsupported_format(head)}. {CONVERT}")
 
 
-def _name_of(head: bytes) -> str:
+def _unsupported_format(head: bytes) -> str:
     """Return the name of an unsupported format, for the message to the sender."""
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "A GIF image"

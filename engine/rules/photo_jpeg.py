@@ -28,7 +28,7 @@ _next_marker = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]").search
 
 def strip_jpeg(data: Source) -> Steps:
     """Return a JPEG without its metadata. See :mod:`engine.rules.photos`."""
-    walk, at = _Walk(data), len(START)
+    walk, at = _SegmentWalk(data), len(START)
     walk.parts.keep(0, at)
     for count in range(MAX_SEGMENTS):
         marker, at = _read_marker(data, at)
@@ -47,7 +47,7 @@ def strip_jpeg(data: Source) -> Steps:
     raise PhotoRefused("The image has too many parts")
 
 
-class _Walk:
+class _SegmentWalk:
     """The state of the walk through a file: the parts to keep, and what was found so far."""
 
     def __init__(self, data: Source) -> None:

@@ -58,7 +58,7 @@ def price_of(base: int, factors: Sequence[PriceFactor], *, lowest: int, highest:
     bounded = max(lowest * scale // ONE, min(highest * scale // ONE, product))
     if bounded != product:
         after = _half_up(base * bounded, scale)
-        says = f"At least {times(lowest)}" if bounded > product else f"At most {times(highest)}"
+        says = f"At least {multiplier_text(lowest)}" if bounded > product else f"At most {multiplier_text(highest)}"
         lines.append(PriceLine("limit", after - reached, says))
         reached = after
     amount = _rounded(base * bounded, scale, round_to, -(-base * lowest // ONE), base * highest // ONE)
@@ -67,7 +67,7 @@ def price_of(base: int, factors: Sequence[PriceFactor], *, lowest: int, highest:
     return Price(amount, _half_up(bounded * ONE, scale), lines)
 
 
-def times(per_mille: int) -> str:
+def multiplier_text(per_mille: int) -> str:
     """Return a factor as people read it: ``× 1.15``."""
     return f"× {per_mille // ONE}.{per_mille % ONE:03}".rstrip("0").rstrip(".")
 

@@ -122,7 +122,7 @@ def next_surge(state: SurgeState | None, table: DemandTable, look: AreaLook, now
             lowered = min(NEUTRAL, table.multiplier_at(high)) if supply >= table.least else NEUTRAL
         if lowered < state.multiplier:
             target = floor(lowered / STEP) * STEP
-    multiplier = table.bound(_moved(state, target, now_ms))
+    multiplier = table.bound(_next_multiplier(state, target, now_ms))
     return SurgeState(
         at=now_ms,
         requests=requests,
@@ -135,7 +135,7 @@ def next_surge(state: SurgeState | None, table: DemandTable, look: AreaLook, now
     )
 
 
-def _moved(state: SurgeState, target: int, now_ms: int) -> int:
+def _next_multiplier(state: SurgeState, target: int, now_ms: int) -> int:
     """Return the multiplier after one move towards ``target``, if it may move now."""
     difference = target - state.multiplier
     if now_ms - state.moved_at < PAUSE_MS or (abs(difference) < DEAD_BAND and target != NEUTRAL):

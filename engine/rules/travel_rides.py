@@ -10,7 +10,7 @@ from engine.rules.paths import PathPoint
 from engine.rules.travel import Place, area_of, hour_class_at
 from engine.rules.travel_learning import Journey
 
-THERE_M = 60.0
+ARRIVED_M = 60.0
 """At a point of the path within this distance (m) of the place, the technician counts as arrived (``Arrival.at_m`` of
 most blueprints)."""
 LEAST_S, MOST_S, LEAST_M, MOST_M_S = 30.0, 10_800.0, 200.0, 40.0
@@ -58,7 +58,7 @@ def ride_of_path(
     """
     if not path:
         return None
-    at_place = (point.at for point in path if distance_m(point.lat, point.lon, *place) <= THERE_M)
+    at_place = (point.at for point in path if distance_m(point.lat, point.lon, *place) <= ARRIVED_M)
     candidates = [at for at in (next(at_place, None), next_state_at) if at is not None]
     there = arrived_at or min(candidates, default=0)
     if there <= path[0].at:

@@ -30,9 +30,9 @@ wave.explains, wave.reads_only = true, true
 wave.rule = schedule ~= '' and Schedule.rule_of_search(job, schedule) or nil
 if mode == 'direct' then best = Preview.ask_named(zone, job, wave, named)
 elseif window ~= '' then
-  wave, best = Preview.see_window(zone, job, offers, supply, Window.parse(window), schedule), {}
+  wave, best = Preview.read_window(zone, job, offers, supply, Window.parse(window), schedule), {}
 elseif mode == 'allocate' then best = Preview.ask_best(zone, job, offers, supply, wave)
 else best = Preview.ask_wave(zone, job, offers, supply, wave, whole_zone == '1') end
-if not wave.undecided and mode ~= 'direct' then Preview.judge_others(zone, job, offers, people, wave) end
+if not wave.undecided and mode ~= 'direct' then Preview.examine_others(zone, job, offers, people, wave) end
 return {'OK', '0', zone.seq, 0, Preview.document(zone, job, wave, best),
   wave.undecided and Wave.progress_text(wave) or ''}

@@ -48,7 +48,7 @@ WINDOW_JOBS, WINDOW_TECHNICIANS, WINDOW_GOAL_MS = 200, 1000, 100.0
 WINDOWS = {"20 × 200": (20, 200), "200 × 1,000": (200, 1000), "1,000 × 1,000": (1000, 1000)}
 """Windows for the solvers alone: jobs and technicians."""
 NEIGHBOURS = 20
-MOST_TIMES_THE_PICKUPS = 100
+MAX_REPEATS_OF_A_PICKUP = 100
 """How often a window may repeat a pickup of the trace."""
 
 
@@ -173,7 +173,7 @@ def _add_figures(
 def _compare_solvers(report: Report, arguments: argparse.Namespace, pickups: Sequence[Pickup]) -> None:
     """Solve windows that are drawn from the trace by Callout's solver and by scipy's; the costs must be the same."""
     has_scipy = arguments.peers and _find_scipy(report)
-    largest = MOST_TIMES_THE_PICKUPS * len(pickups)
+    largest = MAX_REPEATS_OF_A_PICKUP * len(pickups)
     for name, (jobs, technicians) in WINDOWS.items():
         if technicians > largest:  # the trace has so few places that a larger window would repeat each many times
             continue

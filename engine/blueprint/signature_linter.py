@@ -13,16 +13,18 @@ SIGNED_EVENT = "job.signed"
 def signature_problems(blueprint: Blueprint) -> list[str]:
     """Return the problems of the blueprint's signature, one sentence each."""
     signing = {name: command for name, command in blueprint.commands.items() if command.signs}
-    problems = [f"command {name}: {text}" for name, command in signing.items() for text in _own(blueprint, command)]
+    problems = [
+        f"command {name}: {text}" for name, command in signing.items() for text in _signing_problems(blueprint, command)
+    ]
     if len(signing) > 1:
         problems.append(f"signs: a job is signed once, so only one command can have it, and not {', '.join(signing)}")
     for name, command in blueprint.commands.items():
         if not command.signs:
-            problems += [f"command {name}: {text}" for text in _others(blueprint, name, command, signing)]
+            problems += [f"command {name}: {text}" for text in _other_problems(blueprint, name, command, signing)]
     return problems
 
 
-def _own(blueprint: Blueprint, command: Command) -> Iterator[str]:
+def _signing_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
     """Yield the problems of the command that signs: members that it must not have, or that it lacks."""
     if set(command.by) != {"customer"}:
         yield 'signs, so by must be ["customer"]: nobody else may sign, and no timer'
@@ -40,7 +42,7 @@ def _own(blueprint: Blueprint, command: Command) -> Iterator[str]:
     yield from (f"signs, but price.hours has {name!r}: the signed record must contain the hours" for name in ends)
 
 
-def _others(blueprint: Blueprint, name: str, command: Command, signing: dict[str, Command]) -> Iterator[str]:
+def _other_problems(blueprint: Blueprint, name: str, command: Command, signing: dict[str, Command]) -> Iterator[str]:
     """Yield the problems of another command: its effects that are impossible because a command of the blueprint
     signs.
     """

@@ -66,7 +66,7 @@ async def list_areas(
     cells_of = await _read_postal_cells(engine, zone, as_of) if kind == "postal_code" and box else {}
     found = []
     for area in pulses:
-        if (kind == "cell" and not is_smallest(area)) or (box and not _touches(kind, area, box, cells_of)):
+        if (kind == "cell" and not is_smallest(area)) or (box and not _is_in_box(kind, area, box, cells_of)):
             continue
         source = find_sampled(kind, area, pulses)
         found.append(area_item(kind, area, source, pulses[source], as_of, scores_only=caller.role == "technician"))
@@ -160,7 +160,7 @@ def area_item(
     }
 
 
-def _touches(kind: AreaKind, area: str, box: MapBox, cells_of: PostalCells) -> bool:
+def _is_in_box(kind: AreaKind, area: str, box: MapBox, cells_of: PostalCells) -> bool:
     """Return whether the centre of the cell, or of any cell of the postal code, is in the box."""
     return any(box.contains(*cell_centre(cell)) for cell in ([area] if kind == "cell" else cells_of.get(area, {})))
 

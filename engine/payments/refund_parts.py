@@ -41,11 +41,11 @@ def refund_parts(facts: Iterable[PaymentFact], order_id: str, amount: int, prefi
             charge = fact.of or fact.reference
             left[charge] = left.get(charge, 0) - fact.amount
         elif fact.kind == "refund" and not fact.reference:
-            planned |= {prefix + part.reference for part in _take(left, fact.id, fact.amount)}
-    return _take(left, order_id, amount)
+            planned |= {prefix + part.reference for part in _take_parts(left, fact.id, fact.amount)}
+    return _take_parts(left, order_id, amount)
 
 
-def _take(left: dict[str, int], order_id: str, amount: int) -> list[RefundPart]:
+def _take_parts(left: dict[str, int], order_id: str, amount: int) -> list[RefundPart]:
     """Return the parts of a refund, and subtract them from ``left``, the amount of each charge that is not refunded
     yet.
     """

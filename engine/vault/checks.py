@@ -138,7 +138,7 @@ def _check_event(evidence: Evidence, document: SignatureDocument, gone: Result) 
     if event is None:
         return "retired" if evidence.retired else gone, ""
     try:
-        leaf, says = _leaf_of(event, document.zone), _document_of(event, document)
+        leaf, says = _leaf_of(event, document.zone), _equals_document(event, document)
     except (ValueError, AttributeError):
         return "failed", "the event cannot be read"
     if leaf != evidence.leaf:
@@ -151,7 +151,7 @@ def _leaf_of(event: SignedEvent, zone: str) -> str:
     return leaf_of(zone, entry, bytes.fromhex(event.salt)).hex()
 
 
-def _document_of(event: SignedEvent, document: SignatureDocument) -> bool:
+def _equals_document(event: SignedEvent, document: SignatureDocument) -> bool:
     """Return whether the event has the same values as the document. Raises ValueError, AttributeError."""
     receipt = decode_signed(event.data.encode()).receipt
     if receipt is None or event.type != SIGNED_TYPE:

@@ -30,7 +30,7 @@ end
 
 -- Returns the wave with the candidates that the first matching window would have for the job. The caller decides which
 -- of them costs least (engine/rules/matching.py), so that nobody is asked here.
-function Preview.see_window(zone, job, offers, supply, rule, schedule)
+function Preview.read_window(zone, job, offers, supply, rule, schedule)
   local wave = Matching.new_wave(zone, job, rule, rule.reach_m, schedule)
   Matching.search(zone, job, offers, supply, wave)
   local beyond = #wave.fit == 0 and Matching.search_beyond(zone, job, offers, supply, rule, schedule)
@@ -51,7 +51,7 @@ end
 -- Examines people nearby whom the search has not read, because they could not take such a job or because enough were
 -- found before, so that the reply has their reasons too. Together with the candidates, at most Limits.MAX_VISITS are
 -- examined.
-function Preview.judge_others(zone, job, offers, people, wave)
+function Preview.examine_others(zone, job, offers, people, wave)
   local count, fits = Limits.MAX_VISITS - wave.visited, #wave.fit
   if count <= 0 then return end
   local near = redis.call('GEOSEARCH', people, 'FROMLONLAT', job.lon, job.lat, 'BYRADIUS',

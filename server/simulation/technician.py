@@ -80,7 +80,7 @@ class Technician(Person):
     @property
     def is_free(self) -> bool:
         """Return whether the technician holds no job, or only jobs that are booked for much later."""
-        return self._waiting.are_far(self._held_jobs)
+        return self._waiting.wait_long(self._held_jobs)
 
     @property
     def waiting_jobs(self) -> set[str]:

@@ -30,7 +30,7 @@ class WaitingJobs:
         self._until_s = {job: until_s for job, until_s in self._until_s.items() if until_s > now_s}
         return {*self._until_s}
 
-    def are_far(self, jobs: Iterable[str]) -> bool:
+    def wait_long(self, jobs: Iterable[str]) -> bool:
         """Return whether all these jobs wait long enough for another job to be done before them."""
         soon_s = asyncio.get_running_loop().time() + FREE_BEFORE_S
         return all(self._until_s.get(job, 0.0) > soon_s for job in jobs)

@@ -21,7 +21,7 @@ from engine.startup import open_engine
 from engine.store.redis_url import parse_url
 from server.cli.main import GC_THRESHOLDS
 from server.serve import RunningServer, run_server
-from tests.support import cluster, epochs, later_chores, memory_files, shared_work, sql_reach, valkey
+from tests.support import cluster, delayed_chores, epochs, memory_files, shared_work, sql_reach, valkey
 from tests.support.migrated import create_data_dir
 from tests.support.postgres import (  # noqa: F401 (fixtures)
     default_database,
@@ -43,7 +43,7 @@ plain_lines = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=st
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain_lines])
 memory_files.use_memory_for_files()
 shared_work.share()
-later_chores.begin_chores_later()
+delayed_chores.delay_chores()
 sql_reach.record()
 
 

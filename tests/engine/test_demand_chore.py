@@ -14,8 +14,8 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from engine.workers import archiver, demand
 from tests.support import people
+from tests.support.artificial_city import make_city
 from tests.support.clock import advance
-from tests.support.made_city import make_city
 
 CENTRE, SUBURB = (52.52, 13.40), (52.60, 13.60)
 CELLS = {"centre": cell_at(*CENTRE), "suburb": cell_at(*SUBURB)}

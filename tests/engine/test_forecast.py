@@ -14,7 +14,7 @@ from engine.rules.demand_backtest import SERVED, Backtest, HourCounts
 from engine.rules.demand_forecast import HORIZONS, LAST_WEEK, PROFILE, DemandForecast
 from engine.rules.demand_state import area_states, restore, zone_state
 from engine.rules.hour_slots import WEEK_HOURS, HourSlots
-from tests.support.made_city import make_city
+from tests.support.artificial_city import make_city
 
 UTC_SLOTS = HourSlots("UTC")
 CITY = make_city(6, {"busy": 9.0, "calm": 3.0, "quiet": 0.3})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from server.cli.commands import run
-from tests.support.made_city import make_city
+from tests.support.artificial_city import make_city
 
 CITY = make_city(4, {"7": 5.0, "8": 1.0})
 

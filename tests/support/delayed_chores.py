@@ -22,17 +22,17 @@ INTERVALS: dict[Callable[[Engine], Awaitable[None]], Callable[[], float]] = {
 """The loops with such chores, and the pause of each: a test that shortens it waits no longer than that."""
 
 
-def begin_chores_later() -> None:
+def delay_chores() -> None:
     """Delay the first round of the chores in the servers of this process."""
     serve.ROLE_LOOPS.update(
-        {role: tuple(_later(loop) if loop in INTERVALS else loop for loop in loops) for role, loops in LOOPS.items()}
+        {role: tuple(_delayed(loop) if loop in INTERVALS else loop for loop in loops) for role, loops in LOOPS.items()}
     )
 
 
 LOOPS = dict(serve.ROLE_LOOPS)
 
 
-def _later(loop: Callable[[Engine], Awaitable[None]]) -> Callable[[Engine], Awaitable[None]]:
+def _delayed(loop: Callable[[Engine], Awaitable[None]]) -> Callable[[Engine], Awaitable[None]]:
     @functools.wraps(loop)
     async def run(engine: Engine) -> None:
         await asyncio.sleep(min(DELAY_S, INTERVALS[loop]()))

@@ -92,27 +92,27 @@ class WaitingJob(msgspec.Struct, frozen=True):
         version = min(self.version, other.version)
         return msgspec.structs.replace(self, version=version, how=how, candidates=tuple(candidates.values()))
 
-    def with_costs(self, points: ScoreWeights, travel: TravelTimes, *, farthest_m: float) -> WaitingJob:
+    def with_costs(self, weights: ScoreWeights, travel: TravelTimes, *, farthest_m: float) -> WaitingJob:
         """Return the job with its costs. ``farthest_m`` is the distance to which the reach would have grown by now if
         it had no limit. It sets the cost of no technician: the longer a job waits, the more travel the window accepts
         for other jobs so that this job gets somebody.
 
         No technician always costs more than any candidate.
         """
-        worst = POINT_S * (BEST_STARS * points.rating + points.acceptance + points.workload)
+        worst = POINT_S * (BEST_STARS * weights.rating + weights.acceptance + weights.workload)
         costs = tuple(
-            _cost_ms(travel.travel_time_s(each.far_m) * points.distance, each.parts[1:], points)
+            _cost_ms(travel.travel_time_s(each.far_m) * weights.distance, each.parts[1:], weights)
             for each in self.candidates
         )
-        nobody = travel.travel_time_s(max(farthest_m, self.reach_m)) * points.distance + worst
+        nobody = travel.travel_time_s(max(farthest_m, self.reach_m)) * weights.distance + worst
         return msgspec.structs.replace(self, costs=costs, unmatched=max(round(nobody * 1000), *costs, 0) + 1)
 
 
-def _cost_ms(travel_s: float, parts: Sequence[float], points: ScoreWeights) -> int:
+def _cost_ms(travel_s: float, parts: Sequence[float], weights: ScoreWeights) -> int:
     """Return a cost in ms: the travel time, plus the points by which the other parts of the technician's score are
     worse than the best ones.
     """
-    return round((travel_s + POINT_S * (sum(parts) + BEST_STARS * points.rating + points.acceptance)) * 1000)
+    return round((travel_s + POINT_S * (sum(parts) + BEST_STARS * weights.rating + weights.acceptance)) * 1000)
 
 
 class Match(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from engine.audit.staff_reads import StaffReads
 from engine.blueprint.catalogue import Blueprints
 from engine.blueprint.compiler import PlanCache
 from engine.files.blobs import BlobStore, open_blobs
+from engine.files.transfer_slots import TransferSlots, download_slots
 from engine.files.uploads import UploadSlots
 from engine.process.metrics import Metrics
 from engine.process.road_times import RoadTimes
@@ -51,6 +52,7 @@ class Engine:
     road_times: RoadTimes = field(init=False)
     blobs: BlobStore = field(init=False)
     uploads: UploadSlots = field(default_factory=UploadSlots)
+    downloads: TransferSlots = field(default_factory=download_slots)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "technician_zones", TechnicianZones(self.store))

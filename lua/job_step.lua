@@ -65,6 +65,7 @@ if job.unaccepted == '1' and plan.effect ~= 'release' and actor == 'technician:'
 end
 local unresolved = plan.effect == 'thaw' and Dispute.refusal(job, args.dispute, actor)
 if unresolved then return Idempotency.refuse(req, fingerprint, unresolved) end
+if Signature.is_probe(args.signature) then return {'VERSION_CONFLICT', '0', 'ready'} end
 if plan.code then
   local wrong, left = Codes.refusal(zone, log, job, plan, args, request)
   if wrong == 'STALE_CODE' then return {wrong} end

@@ -7,7 +7,7 @@ a repeated ``delete`` are harmless. A blob is deleted after the last SQL row tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,10 +32,15 @@ class BlobStore(Protocol):
         """
 
     async def read(self, sha256: str) -> bytes:
-        """Return a whole blob. Raises BlobMissing."""
+        """Return a whole blob, for small ones such as signatures. Raises BlobMissing."""
 
-    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
-        """Return a blob in pieces of about 64 KiB. Raises BlobMissing before the first piece."""
+    async def stream(self, sha256: str) -> AsyncGenerator[bytes]:
+        """Return a blob in pieces of at most 64 KiB, each read when it is wanted. Raises BlobMissing before the first
+        piece. A caller that stops before the end closes the generator.
+        """
+
+    async def digest(self, sha256: str) -> str:
+        """Return the SHA-256, in hex, of the bytes that are stored under this name. Raises BlobMissing."""
 
     async def delete(self, sha256: str) -> None:
         """Delete a blob, if it is there."""

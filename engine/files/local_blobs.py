@@ -7,8 +7,9 @@ a power failure.)
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
@@ -17,6 +18,8 @@ from engine.files.blob_errors import os_errors_as_unavailable
 
 CHUNK_BYTES = 64 * 1024
 """The size of the pieces of a blob that is read as a stream."""
+MAX_DIGESTS = 2
+"""How many blobs are read for their digests at once, so that threads are left for other work."""
 
 
 class LocalBlobs:
@@ -25,6 +28,7 @@ class LocalBlobs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.temporary = folder / "uploads"
+        self._digests = asyncio.Semaphore(MAX_DIGESTS)
 
     async def put(self, sha256: str, source: Path | bytes) -> None:
         """Store a blob from bytes or from a file, which is moved."""
@@ -35,10 +39,16 @@ class LocalBlobs:
         with os_errors_as_unavailable():
             return await asyncio.to_thread(self.path_of(sha256).read_bytes)
 
-    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
+    async def stream(self, sha256: str) -> AsyncGenerator[bytes]:
         """Return a blob in pieces. Raises BlobMissing before the first piece."""
         with os_errors_as_unavailable():
             return _pieces(await asyncio.to_thread(self.path_of(sha256).open, "rb"))
+
+    async def digest(self, sha256: str) -> str:
+        """Return the digest of what is stored under this name. Raises BlobMissing."""
+        with os_errors_as_unavailable():
+            async with self._digests:
+                return await asyncio.to_thread(_digest, self.path_of(sha256))
 
     async def delete(self, sha256: str) -> None:
         """Delete a blob, if it is there."""
@@ -79,7 +89,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
-    with file:
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def _pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
+    with file, os_errors_as_unavailable():
         while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
             yield piece

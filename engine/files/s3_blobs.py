@@ -5,8 +5,9 @@ the names that all S3 clients use (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT``, …)
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,8 @@ CHUNK_BYTES = 64 * 1024
 """The size of the pieces of a blob that is read as a stream."""
 TIMEOUT_S = 20.0
 """The longest time for one request to the store, with its repeats."""
+MAX_PUTS = 4
+"""How many blobs are sent to the store at once: each is in memory then, with at most 8 MiB."""
 
 
 class S3Blobs:
@@ -29,6 +32,7 @@ class S3Blobs:
 
     def __init__(self, url: str, temporary: Path) -> None:
         self.temporary = temporary
+        self._puts = asyncio.Semaphore(MAX_PUTS)
         timeout = timedelta(seconds=TIMEOUT_S)
         # obstore refuses http:// unless it is allowed. A store on this machine or in a private network may have no TLS.
         plain = os.environ.get("AWS_ENDPOINT", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://")
@@ -40,8 +44,9 @@ class S3Blobs:
 
     async def put(self, sha256: str, source: Path | bytes) -> None:
         """Store a blob from bytes or from a file, which is deleted after its upload."""
-        with _store_errors_as_unavailable():
-            await obstore.put_async(self._store, path_of(sha256), source, use_multipart=False)
+        async with self._puts:
+            with _store_errors_as_unavailable():
+                await obstore.put_async(self._store, path_of(sha256), source, use_multipart=False)
         if isinstance(source, Path):
             await asyncio.to_thread(source.unlink, missing_ok=True)
 
@@ -51,11 +56,18 @@ class S3Blobs:
             found = await obstore.get_async(self._store, path_of(sha256))
             return bytes(await found.bytes_async())
 
-    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
+    async def stream(self, sha256: str) -> AsyncGenerator[bytes]:
         """Return a blob in pieces. Raises BlobMissing before the first piece."""
         with _store_errors_as_unavailable():
             found = await obstore.get_async(self._store, path_of(sha256))
         return _pieces(found)
+
+    async def digest(self, sha256: str) -> str:
+        """Return the digest of what is stored under this name. Raises BlobMissing."""
+        found = hashlib.sha256()
+        async for piece in await self.stream(sha256):
+            found.update(piece)
+        return found.hexdigest()
 
     async def delete(self, sha256: str) -> None:
         """Delete a blob, if it is there."""
@@ -68,10 +80,12 @@ def path_of(sha256: str) -> str:
     return f"{sha256[:2]}/{sha256[2:]}"
 
 
-async def _pieces(found: obstore.GetResult) -> AsyncIterator[bytes]:
+async def _pieces(found: obstore.GetResult) -> AsyncGenerator[bytes]:
     with _store_errors_as_unavailable():
-        async for piece in found.stream(min_chunk_size=CHUNK_BYTES):
-            yield bytes(piece)
+        async for received in found.stream(min_chunk_size=CHUNK_BYTES):
+            whole = memoryview(received)
+            for start in range(0, len(whole), CHUNK_BYTES):
+                yield bytes(whole[start : start + CHUNK_BYTES])
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def delete_old_uploads(folder: Path) -> int:
     oldest, deleted = time.time() - MAX_AGE_S, 0
     for path in make_folder(folder).iterdir():
         with suppress(FileNotFoundError):
-            if path.stat().st_mtime < oldest:
+            if path.is_file() and path.stat().st_mtime < oldest:
                 path.unlink()
                 deleted += 1
     return deleted

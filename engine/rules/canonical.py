@@ -29,7 +29,7 @@ class NotCanonical(ValueError):
 
 def canonical_json(value: Any) -> bytes:
     """Return the canonical JSON of ``value`` in UTF-8. Raises NotCanonical."""
-    _check(value, "", 0)
+    _check(value, (), 0)
     return _encode(value).encode()
 
 
@@ -38,30 +38,44 @@ def digest_of(text: bytes) -> str:
     return sha256(text).hexdigest()
 
 
-def _check(value: Any, pointer: str, depth: int) -> None:
+_Path = tuple[Any, ...]
+"""Where a value is: ``(path of the list or object, name)``. A pointer is made of it for a refusal alone."""
+
+
+def _check(value: Any, path: _Path, depth: int) -> None:
     if value is None or isinstance(value, bool):
         return
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
-            raise NotCanonical(pointer, "an integer beyond 2^53 - 1")
+            raise NotCanonical(_pointer(path), "an integer beyond 2^53 - 1")
     elif isinstance(value, str):
-        _check_text(value, pointer)
+        _check_text(value, path)
     elif depth == MAX_DEPTH:
-        raise NotCanonical(pointer, f"more than {MAX_DEPTH} levels")
+        raise NotCanonical(_pointer(path), f"more than {MAX_DEPTH} levels")
     elif isinstance(value, list | tuple):
         for position, item in enumerate(value):
-            _check(item, f"{pointer}/{position}", depth + 1)
+            _check(item, (path, position), depth + 1)
     elif isinstance(value, dict):
         for name, item in value.items():
             if not isinstance(name, str) or not name.isascii():
-                raise NotCanonical(pointer, f"the name {name!r} is not ASCII")
-            _check(item, f"{pointer}/{name}", depth + 1)
+                raise NotCanonical(_pointer(path), f"the name {name!r} is not ASCII")
+            _check(item, (path, name), depth + 1)
     else:
-        raise NotCanonical(pointer, f"a {type(value).__name__}")
+        raise NotCanonical(_pointer(path), f"a {type(value).__name__}")
 
 
-def _check_text(text: str, pointer: str) -> None:
+def _check_text(text: str, path: _Path) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise NotCanonical(pointer, "a lone surrogate") from None
+        raise NotCanonical(_pointer(path), "a lone surrogate") from None
+
+
+def _pointer(path: _Path) -> str:
+    steps: list[str] = []
+    while path:
+        path, step = path
+        steps.append(f"/{step}")
+    return "".join(reversed(steps))

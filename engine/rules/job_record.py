@@ -48,12 +48,15 @@ def record_of_job(job: bytes) -> JobRecord | None:
     return next((record for record in records if record.sha256 == signed["sha256"]), None)
 
 
-def photo_digests(record: Mapping[str, Any]) -> list[str]:
-    """Return the SHA-256 of each photo in a decoded record. Raises KeyError, TypeError if ``record`` is not one."""
-    digests = [photo["sha256"] for photo in record["photos"]]
+def photo_digests(record: bytes) -> list[str]:
+    """Return the SHA-256 of each photo in a record, each once. Raises ValueError if ``record`` is not one."""
+    try:
+        digests = [photo["sha256"] for photo in msgspec.json.decode(record)["photos"]]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError("it is no record") from error
     if not all(isinstance(digest, str) for digest in digests):
-        raise TypeError("a digest is no text")
-    return digests
+        raise ValueError("a digest is no text")
+    return list(dict.fromkeys(digests))
 
 
 def _encode_record(job: Mapping[str, Any], consent: int) -> JobRecord:

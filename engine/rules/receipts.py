@@ -48,7 +48,10 @@ def encode_document(receipt: str, zone: str, seq: int, by: str, at_ms: int, dige
 
 def decode_document(text: bytes) -> SignatureDocument:
     """Return the decoded document. Raises ValueError."""
-    return _decoder.decode(text)
+    try:
+        return _decoder.decode(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def name_digest(name: str, salt: str) -> str:

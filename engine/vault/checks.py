@@ -27,8 +27,8 @@ from engine.vault.evidence import Contents, Evidence, SignedEvent
 Result = Literal["ok", "failed", "missing", "erased", "retired", "pending"]
 """``ok``: the content matches. ``failed``: the content was changed. ``missing``: the content is not there. ``erased``:
 an erasure deleted the content. ``retired``: the event or the job is older than the server stores them. ``pending``: the
-server has not signed yet, or no head covers the event yet."""
-
+server has not signed yet, or no head covers the event yet.
+"""
 
 _GOOD_RESULTS: tuple[Result, ...] = ("ok", "erased", "retired")
 
@@ -51,8 +51,15 @@ def run_checks(evidence: Evidence, contents: Contents) -> list[Check]:
 
 
 def is_verified(checks: list[Check]) -> bool:
-    """Return whether every check is ok, or concerns content that was erased or retired."""
+    """Return whether every check is ok, or concerns content that was erased or retired. Only the server knows what was:
+    a file claims it, and nobody signs the claim.
+    """
     return all(check.result in _GOOD_RESULTS for check in checks)
+
+
+def is_complete(checks: list[Check]) -> bool:
+    """Return whether every check is ok."""
+    return all(check.result == "ok" for check in checks)
 
 
 def is_pending(checks: list[Check]) -> bool:
@@ -72,12 +79,11 @@ def _results(evidence: Evidence, contents: Contents, document: SignatureDocument
     else:
         same = digest_of(contents.record) == document.record_sha256
         yield "record", "ok" if same else "failed", "" if same else "it has another digest than the one that was signed"
-        photos_gone: Result = "retired" if evidence.photos_retired else gone
-        yield _check_photos(contents, "erased" if evidence.photos_erased else photos_gone)
+        yield _check_photos(evidence, contents.record, contents.photos)
     yield ("image", *_compare(contents.image_sha256, document.image_sha256, gone))
     yield ("name", *_check_name(evidence, document, gone))
     yield ("server_signature", *_check_signature(evidence, document))
-    yield ("event", *_check_event(evidence, document, gone))
+    yield ("event", *_check_event(evidence, document))
     yield from _check_tree(evidence, document)
 
 
@@ -87,19 +93,31 @@ def _compare(found: str | None, expected: str, gone: Result) -> tuple[Result, st
     return ("ok", "") if found == expected else ("failed", "it has another digest than the one that was signed")
 
 
-def _check_photos(contents: Contents, gone: Result) -> _Fields:
-    assert contents.record is not None
+def _check_photos(evidence: Evidence, record: bytes, photos: dict[str, str | None]) -> _Fields:
     try:
-        expected = photo_digests(msgspec.json.decode(contents.record))
-    except (ValueError, KeyError, TypeError):
+        expected = photo_digests(record)
+    except ValueError:
         return "photos", "failed", "the record does not say which photos it has"
+    worst: _Fields = ("photos", "ok", "")
     for number, digest in enumerate(expected, 1):
-        found = contents.photos.get(digest)
-        if found is None:
-            return "photos", gone, f"photo {number} of {len(expected)}"
-        if found != digest:
-            return "photos", "failed", f"photo {number} of {len(expected)} has another digest"
-    return "photos", "ok", ""
+        found, place = photos.get(digest), f"photo {number} of {len(expected)}"
+        if found is not None and found != digest:
+            return "photos", "failed", f"{place} has another digest"
+        result = "ok" if found else _gone_photo(evidence, digest)
+        if result == "missing":
+            return "photos", result, place
+        if result != "ok":
+            worst = ("photos", result, place)
+    return worst
+
+
+def _gone_photo(evidence: Evidence, digest: str) -> Result:
+    """Return why a photo is not there. One that the server did not delete is missing, whatever else was erased."""
+    if evidence.gone_photos is not None and digest not in evidence.gone_photos:
+        return "missing"
+    if evidence.erased or evidence.photos_erased:
+        return "erased"
+    return "retired" if evidence.photos_retired else "missing"
 
 
 def _check_name(evidence: Evidence, document: SignatureDocument, gone: Result) -> tuple[Result, str]:
@@ -128,7 +146,7 @@ def _check_signature(evidence: Evidence, document: SignatureDocument) -> tuple[R
     return "ok", ""
 
 
-def _check_event(evidence: Evidence, document: SignatureDocument, gone: Result) -> tuple[Result, str]:
+def _check_event(evidence: Evidence, document: SignatureDocument) -> tuple[Result, str]:
     """Check that the hash of the event is its leaf in the audit tree, and that the event has the same values as the
     document.
     """
@@ -136,10 +154,11 @@ def _check_event(evidence: Evidence, document: SignatureDocument, gone: Result) 
     if evidence.leaf is None:
         return "pending", ""
     if event is None:
-        return "retired" if evidence.retired else gone, ""
+        is_erased = evidence.erased or evidence.event_erased
+        return "retired" if evidence.retired else "erased" if is_erased else "missing", ""
     try:
         leaf, says = _leaf_of(event, document.zone), _equals_document(event, document)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return "failed", "the event cannot be read"
     if leaf != evidence.leaf:
         return "failed", "the event is not the leaf of the audit tree"

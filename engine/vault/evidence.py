@@ -50,9 +50,13 @@ class TreePlace(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The evidence for one receipt. ``document`` is the text that the server signed. ``signature`` is base64, and None
     until the server has signed. ``name``, ``salt`` and ``event`` are None if they were erased or cannot be read.
-    ``tree`` is None until a head covers the event. ``erased``: data of the customer was erased. ``photos_erased``: an
-    erasure of the customer or the technician may have deleted the photos. ``photos_retired``: the server has deleted
-    the job with its photos because of its age. ``retired``: the server has deleted the event because of its age.
+    ``tree`` is None until a head covers the event. ``erased``: data of the customer was erased. ``event_erased``: data
+    of the customer or the technician in the event was erased. ``retired``: the server has deleted the event because of
+    its age.
+
+    ``gone_photos`` are the digests of the photos that the server deleted; None in a file of an earlier release, which
+    does not say. ``photos_erased``: an erasure of the customer or the technician may have deleted them.
+    ``photos_retired``: the server has deleted the job with its photos because of its age.
     """
 
     id: str
@@ -66,6 +70,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tree: TreePlace | None = None
     keys: list[PublicKey] = []
     erased: bool = False
+    event_erased: bool = False
+    gone_photos: list[str] | None = None
     photos_erased: bool = False
     photos_retired: bool = False
     retired: bool = False

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import BinaryIO
 
 import msgspec
 
-from engine.rules.canonical import digest_of
 from engine.rules.job_record import photo_digests
 from engine.vault.evidence import Contents, Evidence
 
@@ -23,6 +24,7 @@ PHOTO_FOLDER = "photos/"
 MAX_FILES = 512
 MAX_MEMBER_BYTES = 16 * 2**20
 """The largest file of a ZIP that is read. The server writes none of more than 8 MiB."""
+PIECE_BYTES = 64 * 1024
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENDINGS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))
 _evidence_decoder = msgspec.json.Decoder(Evidence)
@@ -37,46 +39,10 @@ def image_file(kind: str) -> str:
     return "signature.png" if kind == "png" else "signature.json"
 
 
-def photo_file(digest: str, photo: bytes) -> str:
-    """Return the name in the ZIP of a photo."""
-    ending = next((ending for magic, ending in _ENDINGS if photo.startswith(magic)), "bin")
+def photo_file(digest: str, start: bytes) -> str:
+    """Return the name in the ZIP of a photo, whose first bytes are ``start``."""
+    ending = next((ending for magic, ending in _ENDINGS if start.startswith(magic)), "bin")
     return f"{PHOTO_FOLDER}{digest}.{ending}"
-
-
-class PackageWriter:
-    """Write a ZIP piece by piece. ``add`` and ``finish`` return the bytes that were written since the last call."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._at = 0
-        self._zip = zipfile.ZipFile(cast(IO[bytes], self), "w", zipfile.ZIP_STORED)
-
-    def add(self, name: str, data: bytes) -> bytes:
-        """Add a file, and return what has been written."""
-        self._zip.writestr(zipfile.ZipInfo(name), data)
-        return self._take()
-
-    def finish(self) -> bytes:
-        """Write the directory of the ZIP, and return the remaining bytes."""
-        self._zip.close()
-        return self._take()
-
-    def write(self, data: bytes) -> int:
-        """Collect bytes that ``zipfile`` writes."""
-        self._pieces.append(bytes(data))
-        self._at += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        """Return how many bytes were written."""
-        return self._at
-
-    def flush(self) -> None:
-        """Do nothing: there is no buffer."""
-
-    def _take(self) -> bytes:
-        pieces, self._pieces = self._pieces, []
-        return b"".join(pieces)
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
@@ -108,12 +74,12 @@ def _read(file: BinaryIO) -> tuple[Evidence, Contents]:
         if RECEIPT_FILE not in members:
             raise NotAPackage(f"it has no {RECEIPT_FILE}")
         try:
-            evidence = _evidence_decoder.decode(_member(archive, RECEIPT_FILE))
-        except ValueError as error:
+            evidence = _evidence_decoder.decode(_read_member(archive, RECEIPT_FILE))
+        except (ValueError, RecursionError) as error:
             raise NotAPackage(f"{RECEIPT_FILE}: {error}") from error
-        record = _member(archive, RECORD_FILE) if RECORD_FILE in members else None
+        record = _read_member(archive, RECORD_FILE) if RECORD_FILE in members else None
         name = image_file(evidence.image_kind)
-        image = digest_of(_member(archive, name)) if name in members else None
+        image = _member_digest(archive, name) if name in members else None
         return evidence, Contents(record=record, image_sha256=image, photos=_photos(archive, members, record))
 
 
@@ -122,19 +88,31 @@ def _photos(
 ) -> dict[str, str | None]:
     """Return the digest of each photo in the ZIP, by its digest in the record; None if the photo is missing."""
     try:
-        expected = photo_digests(msgspec.json.decode(record)) if record else []
-    except (ValueError, KeyError, TypeError):
+        expected = photo_digests(record) if record else []
+    except ValueError:
         return {}
     files = {
         name.removeprefix(PHOTO_FOLDER).partition(".")[0]: name for name in members if name.startswith(PHOTO_FOLDER)
     }
-    return {each: digest_of(_member(archive, files[each])) if each in files else None for each in expected}
+    return {each: _member_digest(archive, files[each]) if each in files else None for each in expected}
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Return the bytes of a file in the ZIP. A wrong ZIP checksum is ignored, because the checks of digests report each
-    change.
-    """
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    return b"".join(_pieces(archive, name))
+
+
+def _member_digest(archive: zipfile.ZipFile, name: str) -> str:
+    digest = sha256()
+    for piece in _pieces(archive, name):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
+    """Yield a file in the ZIP. A wrong ZIP checksum is ignored, because the checks of digests report each change."""
+    left = MAX_MEMBER_BYTES + 1
     with archive.open(name) as file:
         file._expected_crc = None  # type: ignore[attr-defined]
-        return file.read(MAX_MEMBER_BYTES + 1)
+        while left > 0 and (piece := file.read(min(PIECE_BYTES, left))):
+            left -= len(piece)
+            yield piece

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from engine.files import file_rows, uploads
+from engine.files import deferred_rows, file_rows, uploads
 from engine.workers.archive_lag import read_lag
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ async def run_once(engine: Engine) -> int:
     Raises Unavailable.
     """
     deleted = await asyncio.to_thread(uploads.delete_old_uploads, engine.blobs.temporary)
+    await deferred_rows.insert_deferred(engine.archive, engine.blobs.temporary)
     if not await _is_archive_behind(engine):
         deleted += await file_rows.delete_unattached(engine.archive)
     for sha256, at in await file_rows.released_blobs(engine.archive):

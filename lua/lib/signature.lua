@@ -16,6 +16,9 @@ function Signature.conflict(zone, job, signature)
   return nil
 end
 
+-- Returns whether the caller requests only the checks, before it stores the image of the signature. Nothing is written.
+function Signature.is_probe(signature) return signature and signature.probe end
+
 -- Locks the price, if the command locks it or signs, and returns the members of the event for a signature. A job has
 -- one signature and therefore one receipt, whose id is derived from the job's.
 function Signature.apply(job, plan, signature, now)

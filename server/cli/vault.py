@@ -11,12 +11,15 @@ import msgspec
 
 from engine.process.settings import SettingsError
 from server.cli import options
+from server.cli.printable import printable
 
 if TYPE_CHECKING:
     from engine.vault.checks import Check
     from engine.vault.evidence import Evidence
 
 EXIT_WRONG, EXIT_INCOMPLETE = 1, 3
+UNCHECKED = ("pending", "erased", "retired")
+"""The results of checks that could not be made."""
 
 
 @click.group()
@@ -53,32 +56,36 @@ def verify(*, file: Path, keys: tuple[str, ...], as_json: bool) -> int:
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}") from None
     except NotAPackage as error:
-        raise SettingsError(f"{file}: no file of the vault: {error}") from None
+        raise SettingsError(f"{file}: no file of the vault: {printable(str(error))}") from None
     if keys:
         known = [key for key in evidence.keys if key.public in keys]
         evidence = msgspec.structs.replace(evidence, keys=known)
     results = checks.run_checks(evidence, contents)
-    verified, pending = checks.is_verified(results), checks.is_pending(results)
-    is_complete = all(check.result == "ok" for check in results)
+    verified, pending = checks.is_complete(results), checks.is_pending(results)
     if as_json:
-        found = {"receipt": evidence.id, "verified": verified, "pending": pending}
+        unchecked = [check.name for check in results if check.result in UNCHECKED]
+        found = {"receipt": evidence.id, "verified": verified, "pending": pending, "unchecked": unchecked}
         print(json.dumps({**found, "checks": msgspec.to_builtins(results)}))
     else:
-        _print_report(evidence, results, verified=verified, pending=pending, has_keys=bool(keys))
-    return 0 if is_complete else EXIT_INCOMPLETE if verified or pending else EXIT_WRONG
+        _print_report(evidence, results, has_keys=bool(keys))
+    return 0 if verified else EXIT_INCOMPLETE if pending or checks.is_verified(results) else EXIT_WRONG
 
 
-def _print_report(evidence: Evidence, results: list[Check], *, verified: bool, pending: bool, has_keys: bool) -> None:
+def _print_report(evidence: Evidence, results: list[Check], *, has_keys: bool) -> None:
     wrong = [check.name for check in results if check.result in ("failed", "missing")]
-    unchecked = [check.name for check in results if check.result in ("erased", "retired")]
-    good = f"verified, but not: {', '.join(unchecked)}" if unchecked else "verified"
-    verdict = good if verified else "not covered by the audit tree yet" if pending else f"WRONG: {', '.join(wrong)}"
-    print(f"{evidence.id}: {verdict}")
+    unchecked = [check.name for check in results if check.result in UNCHECKED]
+    if wrong:
+        verdict = f"WRONG: {', '.join(wrong)}"
+    else:
+        verdict = f"INCOMPLETE, not checked: {', '.join(unchecked)}" if unchecked else "verified"
+    print(f"{printable(evidence.id)}: {verdict}")
     for check in results:
         print(f"  {check.name:<17} {check.result}{f': {check.detail}' if check.detail else ''}")
-    if unchecked:
-        print("  The file says that these were erased, or are too old, which nobody signs.")
+    if any(check.result in ("erased", "retired") for check in results):
+        print("  The file says that something was erased, or is too old. Nobody signs that: ask the server.")
+    if any(check.result == "pending" for check in results):
+        print("  The audit tree of this file does not cover the signature yet. Get the file again in a minute.")
     if not has_keys:
         for key in evidence.keys:
-            print(f"  key {key.id} ({key.use}): {key.public}")
+            print(f"  key {printable(key.id)} ({printable(key.use)}): {printable(key.public)}")
         print("  These keys come from the file itself: compare them, or give them with --public-key.")

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from secrets import token_hex
 from time import monotonic
-from urllib.parse import parse_qs
 
 from starlette.types import Scope, Send
 
@@ -14,6 +13,7 @@ from engine.errors import CalloutError, Invalid, Unavailable
 from server.gateway.frames import JsonFrames, MsgpackFrames
 from server.gateway.protocol import Credentials
 from server.schemas import problems
+from server.schemas.query import ticket_of
 
 SUBPROTOCOLS = (JsonFrames.subprotocol, MsgpackFrames.subprotocol)
 
@@ -53,9 +53,8 @@ def credentials_of(scope: Scope, headers: dict[bytes, str]) -> Credentials | Non
     """
     scheme, _, token = headers.get(b"authorization", "").partition(" ")
     token = token.strip() if scheme.lower() == "bearer" else ""
-    query = scope["query_string"].decode("latin-1")
-    ticket = parse_qs(query).get("ticket", [""])[0] if query else ""
-    return Credentials(token or None, ticket or None) if token or ticket else None
+    ticket = ticket_of(scope["query_string"])
+    return Credentials(token or None, ticket) if token or ticket else None
 
 
 class AcceptLimiter:

@@ -20,7 +20,8 @@ from typing import Any
 import msgspec
 
 from engine.errors import CalloutError, FieldError, Invalid, NotJson
-from server.schemas.decode import NUL, convert_or_refuse, nul_errors
+from server.schemas.decode import convert_or_refuse
+from server.schemas.json_text import find_nul, has_many_values
 from server.schemas.ops import OP_STRUCTS, Op
 
 MAX_WRONG_FRAMES, WRONG_FRAMES_WITHIN_S = 10, 10.0
@@ -108,7 +109,7 @@ def decode(raw: bytes) -> Op:
         op = _json_decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         op = _decode_slowly(raw, error)
-    return _check_values(op, nul_errors(msgspec.json.decode(raw)) if NUL in raw else [])
+    return _check_values(op, find_nul(raw))
 
 
 def decode_msgpack(raw: bytes) -> Op:
@@ -120,7 +121,7 @@ def decode_msgpack(raw: bytes) -> Op:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         first = error
     else:
-        return _check_values(op, nul_errors(msgspec.msgpack.decode(raw)) if b"\0" in raw else [])
+        return _check_values(op, find_nul(msgspec.json.encode(msgspec.msgpack.decode(raw))) if b"\0" in raw else [])
     try:
         as_json = msgspec.json.encode(msgspec.msgpack.decode(raw))
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
@@ -147,6 +148,8 @@ def _decode_slowly(raw: bytes, first_error: Exception) -> Op:
         raise WrongMessage(Invalid("A message is one object"), fatal=True)
     if not value:
         raise EmptyObject
+    if has_many_values(raw):
+        raise WrongMessage(Invalid("Too many values, and a wrong one", errors=[FieldError("", str(first_error))]))
     return _decode_as_op(value, FieldError("", str(first_error)))
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,6 +21,7 @@ from engine.identity.signs_of_life import SignsOfLife
 from engine.runtime import Engine
 from engine.technicians import lease_renewal
 from engine.types import Principal, Role
+from server.schemas.query import ticket_of
 
 MAX_RENEWAL_TIMES = 100_000
 
@@ -80,11 +80,11 @@ async def authenticate_by_ticket(scope: Scope, engine: Engine) -> None:
     request has a token, the ticket is ignored.
     """
     state = scope["state"]
-    ticket = parse_qs(scope["query_string"].decode("latin-1")).get("ticket")
+    ticket = ticket_of(scope["query_string"])
     if ticket is None or state["principal"] is not None or state["refusal"] is not None:
         return
     try:
-        state["principal"] = await tokens.redeem_ticket(engine, ticket[0], "events")
+        state["principal"] = await tokens.redeem_ticket(engine, ticket, "events")
     except CalloutError as refusal:
         state["refusal"] = refusal
 

@@ -17,20 +17,14 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, 
 import msgspec
 
 from engine.errors import FieldError, Invalid, NotJson, NotText
+from server.schemas.json_text import MAX_ERRORS, find_nul, has_many_values, json_pointer, nul_errors
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-NUL = b"\\u0000"
-"""JSON with a NUL in a text contains these bytes. JSON with these bytes may still have no NUL: ``\\\\u0000`` is an
-escaped backslash before ``u0000``.
-"""
 MAX_EXACT_INTEGER = 2**53
 """The largest integer that every JSON reader returns unchanged, also Lua's and a browser's."""
 MAX_LISTED_WORDS = 20
 """A refusal names the allowed words of a field if there are at most this many."""
-MAX_ERRORS = 100
-"""The most wrong fields in one refusal: more than a person reads. Further ones are omitted."""
-
 _PATH_IN_ERROR = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`$")
 _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
@@ -96,25 +90,13 @@ def decode_body(kind: type[T], raw: bytes) -> T:
     try:
         value: T = _decoder(kind).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        value = convert_or_refuse(kind, _decode_untyped(raw), first_error(error))
-    if NUL in raw and (errors := nul_errors(msgspec.json.decode(raw))):
-        raise Invalid(errors=errors[:MAX_ERRORS])
+        untyped = _decode_untyped(raw)
+        if has_many_values(raw):
+            raise Invalid(errors=[first_error(error)]) from None
+        value = convert_or_refuse(kind, untyped, first_error(error))
+    if errors := find_nul(raw):
+        raise Invalid(errors=errors)
     return check_rules(value)
-
-
-def nul_errors(value: Any, at: str = "") -> list[FieldError]:
-    """Return an error for every text inside ``value`` that contains NUL, which PostgreSQL does not store. It is checked
-    once for all texts of a request. If the name of a field contains NUL, the error points at the object of that field.
-    """
-    if isinstance(value, str):
-        return [FieldError(at, "Text without NUL, please")] if "\0" in value else []
-    if isinstance(value, dict):
-        names = [error for name in value for error in nul_errors(name, at)]
-        return names or [
-            error for name, item in value.items() for error in nul_errors(item, at + json_pointer(str(name)))
-        ]
-    items = value if isinstance(value, list) else ()
-    return [error for n, item in enumerate(items) for error in nul_errors(item, f"{at}/{n}")]
 
 
 def _decode_untyped(raw: bytes) -> Any:
@@ -213,11 +195,6 @@ def first_error(error: Exception, at: str = "") -> FieldError:
         return FieldError(at, text)
     steps = "".join(json_pointer(name or index) for name, index in _PATH_STEP.findall(found[1]) if index != "...")
     return FieldError(at + steps, text[: found.start()])
-
-
-def json_pointer(path: str) -> str:
-    """Return ``path`` as one step of a JSON pointer."""
-    return "/" + path.replace("~", "~0").replace("/", "~1")
 
 
 @functools.cache

@@ -105,9 +105,10 @@ def json_errors(value: dict[str, Any], at: str, max_bytes: int) -> list[FieldErr
     """Return an error if the JSON object ``value`` is too deep, is larger than ``max_bytes``, or has integers
     that are not exact in every JSON reader. ``at`` is the JSON pointer of ``value``.
     """
-    if problem := _json_problem(value, MAX_METADATA_DEPTH):
-        return [FieldError(at, problem)]
-    return [] if len(encode(value)) <= max_bytes else [FieldError(at, f"At most {max_bytes} bytes")]
+    if len(encode(value)) > max_bytes:  # first, since the other check takes a microsecond a value
+        return [FieldError(at, f"At most {max_bytes} bytes")]
+    problem = _json_problem(value, MAX_METADATA_DEPTH)
+    return [FieldError(at, problem)] if problem else []
 
 
 def _json_problem(value: Any, levels_left: int) -> str | None:

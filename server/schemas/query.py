@@ -10,18 +10,13 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from engine.errors import FieldError, Invalid, NotText
-from server.schemas.decode import (
-    MAX_ERRORS,
-    check_rules,
-    fields_by_name,
-    first_error,
-    json_pointer,
-    nul_errors,
-    wrong_fields,
-)
+from server.schemas.decode import check_rules, fields_by_name, first_error, wrong_fields
+from server.schemas.json_text import MAX_ERRORS, json_pointer, nul_errors
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+MAX_PARAMETERS = 100
+"""The most parameters of a query. Each takes some microseconds, and a URL has room for thousands."""
 _INTEGER = re.compile(r"-?[0-9]+")
 
 
@@ -45,14 +40,23 @@ def decode_query(kind: type[T], raw: bytes) -> T:
 
 def query_pairs(raw: bytes) -> list[tuple[str, str]]:
     """Return the parameters of a query string in order, also those without a value. Raises NotText with each parameter
-    that is not UTF-8.
+    that is not UTF-8, and Invalid for more than ``MAX_PARAMETERS``.
     """
+    if raw.count(b"&") >= MAX_PARAMETERS:
+        raise Invalid(f"At most {MAX_PARAMETERS} parameters")
     pairs = parse_qsl(raw.decode(errors="surrogateescape"), keep_blank_values=True, errors="surrogateescape")
     if not raw.isascii() or b"%" in raw:
         errors = [error for name, value in pairs for error in _text_errors(name, value)]
         if errors:
             raise NotText("The query is not UTF-8", errors=errors[:MAX_ERRORS])
     return pairs
+
+
+def ticket_of(raw: bytes) -> str | None:
+    """Return the first ``ticket`` of a query string; None if it has none, or more than ``MAX_PARAMETERS``."""
+    if b"ticket" not in raw or raw.count(b"&") >= MAX_PARAMETERS:
+        return None
+    return next((value for name, value in parse_qsl(raw.decode("latin-1")) if name == "ticket"), None)
 
 
 def _text_errors(name: str, value: str) -> list[FieldError]:

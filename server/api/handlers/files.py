@@ -46,7 +46,8 @@ async def read(call: RequestContext[Body, NoQuery]) -> FileResponse:
     attached.
     """
     row = await file_access.read_file(call.engine, call.caller, call.id)
-    return FileResponse(row, call.headers.get(b"if-none-match", b""), lambda: call.engine.blobs.stream(row.sha256))
+    engine, known_tags = call.engine, call.headers.get(b"if-none-match", b"")
+    return FileResponse(row, known_tags, lambda: engine.blobs.stream(row.sha256), engine.downloads, call.caller.id)
 
 
 def _upload_response(done: UploadOutcome) -> Response:

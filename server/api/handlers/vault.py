@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
@@ -45,7 +46,7 @@ async def sign(call: RequestContext[Sign, NoQuery]) -> Response:
         return responses.step_response(
             await jobs.run_command(call.engine, call.caller, call.id, step, key=call.key, trace=call.trace)
         )
-    signature = _signature_of(call.body)
+    signature = await asyncio.to_thread(_signature_of, call.body)  # base64 and checksums of 256 KiB
     done = await signing.sign_job(call.engine, call.caller, call.id, signature, key=call.key, trace=call.trace)
     receipt = {"id": signing.receipt_id(call.id)}
     return responses.step_response(done, receipt=receipt)
@@ -55,7 +56,7 @@ async def read(call: RequestContext[Body, VaultQuery]) -> Response | StreamingRe
     """Return a receipt with its evidence to the parties of its job and to ops."""
     receipt = await receipts.read_own_receipt(call.engine, call.caller, call.id)
     if call.query.format == "zip":
-        return VaultFile(call.engine, receipt)
+        return VaultFile(call.engine, receipt, call.caller.id)
     image = await receipts.read_blob(call.engine, receipt.row.image) if receipt.row.image else None
     return responses.object_response("receipt", _receipt_members(receipt, image))
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from engine.errors import Invalid, NotJson
-from server.schemas import decode, query
+from server.schemas import decode, fields, json_text, query
 from server.schemas.fields import MAX_METADATA_DEPTH
 from server.schemas.jobs import Commands, JobsQuery, NewJob, Step
 from server.schemas.positions import Location
@@ -171,3 +171,41 @@ def test_a_good_booking_is_decoded() -> None:
     body = {**JOB, "amount": 4500, "currency": "EUR", "metadata": {"floor": 3}, "reference": "A-1"}
     job = decode.decode_body(NewJob, json.dumps(body).encode())
     assert (job.amount, job.metadata, job.reference) == (4500, {"floor": 3}, "A-1")
+
+
+LARGE: dict[str, bytes] = {
+    "items": b'{"items":[' + b"{}," * 20_000 + b"{}]}",
+    "unknown fields": b'{"a":0,' + b",".join(b'"f%d":[]' % n for n in range(8_000)) + b"}",
+    "metadata": b'{"lat":1,"lon":2,"address":"x","metadata":{"a":[' + b"0," * 30_000 + b"0]}}",
+    "NUL": b'{"lat":1,"lon":2,"address":"x","metadata":{"a":["\\u0000"' + b",0" * 30_000 + b"]}}",
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_wrong_body_is_refused_without_a_look_at_each_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look for every wrong field takes microseconds a value: in a large body only the first one is named."""
+    checked: list[object] = []
+    wrong_fields, nul_errors = decode.wrong_fields, json_text.nul_errors
+    monkeypatch.setattr(decode, "wrong_fields", lambda *args, **more: checked.append(0) or wrong_fields(*args, **more))
+    monkeypatch.setattr(json_text, "nul_errors", lambda *args: checked.append(0) or nul_errors(*args))
+    monkeypatch.setattr(fields, "_json_problem", lambda *_: checked.append(0))
+    with pytest.raises(Invalid) as refusal:
+        decode.decode_body(Commands if name == "items" else NewJob, LARGE[name])
+    assert len(refusal.value.errors) == 1 and checked == []
+    small = {"service": "srv 1", "metadata": {"a": "\0"}}
+    assert set(errors_in(NewJob, small)) > {"/service", "/metadata/a"} and checked
+
+
+def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
+    """JSON may have the bytes of the escape without a NUL, also in a large body."""
+    for text, is_nul in ((rb"\u0000", True), (rb"\\u0000", False), (rb"\\\u0000", True), (rb"a\\\\u0000", False)):
+        assert bool(json_text.find_nul(b'["' + text + b'"]')) == is_nul
+        assert bool(json_text.find_nul(b'["' + text + b'"' + b",0" * 9_000 + b"]")) == is_nul
+
+
+def test_too_many_parameters_are_refused() -> None:
+    """Each parameter takes microseconds, and a URL has room for thousands of them."""
+    with pytest.raises(Invalid, match="At most 100 parameters"):
+        query.decode_query(JobsQuery, b"a&" * 30_000)
+    assert query.ticket_of(b"x=1&ticket=a%20b&ticket=c") == "a b"
+    assert query.ticket_of(b"a&" * 30_000 + b"ticket=b") is None

@@ -25,6 +25,7 @@ from server.serve import RunningServer
 from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Join
+from tests.server.http.hostile_packages import check_hostile_files, check_stripped_files
 from tests.support import event_log
 from tests.support.photos import add_photos
 from tests.support.signatures import chunk, make_png, signature_of
@@ -155,7 +156,9 @@ async def test_only_the_customer_signs_what_they_were_shown(
     again = await sign(customer, job, tagged, key)
     assert again.json() == done.json() and again.headers["idempotency-replayed"] == "true"
     assert code_of(await sign(customer, job, {**good, "name": "Other"}, key)) == (422, "reused_key")
-    assert (await sign(customer, job, good)).json()["receipt"]["id"] == receipt  # a repeat of their latest step
+    assert (await sign(customer, job, good)).json()["receipt"]["id"] == receipt  # their latest step, again
+    for other in ({"image": base64.b64encode(make_png(shade=1)).decode()}, {"name": "Other"}):
+        assert code_of(await sign(customer, job, {**good, **other})) == (409, "illegal_transition")
     assert (await customer("GET", path)).json() == shown
     assert code_of(await customer("PATCH", f"/v1/jobs/{job}", {"notes": "x"})) == (409, "not_editable")
     assert code_of(await admin("PATCH", f"/v1/jobs/{job}", {"amount": 1})) == (409, "price_locked")
@@ -261,38 +264,7 @@ async def test_each_changed_bit_is_named(
     assert whole["event"]["data"] == data
     check_files_that_are_none(tmp_path, capsys)
     check_hostile_files(tmp_path, capsys)
-
-
-def check_hostile_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Check that the command reports a hostile file as wrong, or as not being a receipt."""
-    with zipfile.ZipFile(tmp_path / "receipt.zip") as good:
-        members = {info.filename: good.read(info) for info in good.infolist()}
-    evidence = json.loads(members["receipt.json"])
-    broken_key = {**evidence, "keys": [{**key, "public": "x"} for key in evidence["keys"]]}
-    photos = json.loads(members["record.json"]) | {"photos": [{"sha256": []}]}
-    parts = ("name", "salt", "event")
-    taken_out = {name: part for name, part in evidence.items() if name not in parts} | {"erased": True}
-    path = tmp_path / "hostile.zip"
-    for changed, method, exit_code in (
-        ({"receipt.json": json.dumps(broken_key).encode()}, zipfile.ZIP_STORED, 1),
-        ({"record.json": json.dumps(photos).encode()}, zipfile.ZIP_STORED, 1),
-        ({}, zipfile.ZIP_DEFLATED, 0),
-        ({}, zipfile.ZIP_BZIP2, 2),
-        ({"receipt.json": json.dumps(taken_out).encode(), "record.json": None}, zipfile.ZIP_STORED, 3),
-    ):
-        with zipfile.ZipFile(path, "w", method) as hostile:
-            for name, data in {**members, **changed}.items():
-                if data is not None:
-                    hostile.writestr(name, data)
-        assert commands.run(["vault", "verify", str(path)]) == exit_code, (changed.keys(), method)
-        capsys.readouterr()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as hostile:
-        hostile.writestr("receipt.json", members["receipt.json"])
-    data = bytearray(path.read_bytes())
-    data[42:60] = b"\xff" * 18  # not a DEFLATE stream
-    path.write_bytes(data)
-    assert commands.run(["vault", "verify", str(path)]) == 2
-    assert "no file of the vault" in capsys.readouterr().err
+    check_stripped_files(tmp_path, capsys)
 
 
 def check_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,6 +36,7 @@ from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.gateway import Gateway
 from server.gateway.handshake import send_error
+from server.gateway.share_stream import ShareStreams
 from server.gateway.socket_endpoint import SocketEndpoint
 from server.health import Health
 from server.http.auth import AuthenticationLayer
@@ -85,7 +86,8 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health, whole: Wh
     http_metrics.register(engine.metrics)
     document = Document(partial(openapi.document, ROUTES), engine.blueprints)
     messages = Document(asyncapi.document, engine.blueprints)
-    app_state = AppState(engine, gateway, health, whole, http_metrics, document, messages)
+    shares = ShareStreams(lambda: health.draining)
+    app_state = AppState(engine, gateway, health, whole, http_metrics, document, messages, shares)
     signs_of_life = gateway.wheel.signs_of_life if gateway else None
     http: ASGIApp = AuthenticationLayer(_router(app_state, ROUTES), engine, signs_of_life)
     if engine.settings.origins:

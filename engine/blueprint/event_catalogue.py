@@ -98,6 +98,7 @@ PAYMENT_UNEXPECTED_PAYLOAD = Payload(
     "PaymentUnexpected", {"payment": NO_MEMBERS, "job": JOB_MEMBERS, "why": NO_MEMBERS}
 )
 PAYOUT_PAYLOAD = Payload("PayoutEventData", _scalar_members("payout"))
+SHARE_PAYLOAD = Payload("ShareEventData", {"share": NO_MEMBERS, "job": ID_ONLY})
 CODE_FAILED_PAYLOAD = Payload("CodeFailed", {"job": ID_ONLY, "technician": ID_ONLY, "purpose": NO_MEMBERS})
 REVIEW_PAYLOAD = Payload("TechnicianReviewed", {"technician": ID_ONLY, **_scalar_members("kyc", "account", "reason")})
 TECHNICIAN_STATUS_PAYLOAD = Payload(
@@ -175,6 +176,8 @@ LOGGED_EVENTS = (
     EventType("payout.requested", PAYOUT_PAYLOAD, recipients=_PAYOUT_RECIPIENTS, is_declarable=False),
     EventType("payout.paid", PAYOUT_PAYLOAD, recipients=_PAYOUT_RECIPIENTS, is_declarable=False),
     EventType("payout.failed", PAYOUT_PAYLOAD, recipients=_PAYOUT_RECIPIENTS, is_declarable=False),
+    EventType("share.created", SHARE_PAYLOAD, recipients="customer, ops", is_of_any_job=True, is_declarable=False),
+    EventType("share.closed", SHARE_PAYLOAD, recipients="customer, ops", is_of_any_job=True, is_declarable=False),
     EventType("code.failed", CODE_FAILED_PAYLOAD, recipients="ops", is_of_any_job=True),
     EventType("code.locked", CODE_FAILED_PAYLOAD, recipients="customer, ops", is_of_any_job=True),
     EventType("technician.reviewed", REVIEW_PAYLOAD, recipients="the technician, managers"),

@@ -27,7 +27,7 @@ DISPUTE_OUTCOMES = frozenset({"resume", "cancel", "complete"})
 OFFER_CLOSE_REASONS = frozenset({"taken", "cancelled", "expired", "withdrawn", "reassigned"})
 """The reasons that ``offer.closed`` may have."""
 
-RESERVED_ROUTE_WORDS = frozenset({"respond", "commands", "bids", "payments", "ratings", "disputes", "photos"})
+RESERVED_ROUTE_WORDS = frozenset({"respond", "commands", "bids", "payments", "ratings", "disputes", "photos", "shares"})
 """The last segments of ``POST /v1/jobs/{id}/…`` that are routes of their own. No command can have such a name."""
 
 SIGNING_ROUTE_WORD = "sign"

@@ -48,6 +48,7 @@ LIMITS: dict[str, Limit] = {
         Limit("webhooks", 100, 1),
         Limit("verify", 20, 60),
         Limit("files", 20, 60),
+        Limit("shares", 10, 3600),
         Limit("exports", 10, 3600),
         Limit("erasure", 10, 3600),
     )

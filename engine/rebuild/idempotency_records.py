@@ -27,7 +27,10 @@ from engine.types import UserId, Zone
 
 STEP_MS, CREATION_MS = 600_000, 86_400_000
 """How long a record is valid, after a step and after a command that creates something (lua/lib/idempotency.lua)."""
-CREATION_TYPES = ("job.created", "quote.created", "bid.created", "session.revoked", "technician.reviewed")
+CREATION_TYPES = (
+    *("job.created", "quote.created", "bid.created", "share.created"),
+    *("session.revoked", "technician.reviewed"),
+)
 CREATION_PREFIXES = ("payment.", "price.", "announcement.", "audit.")
 """The types of the events of commands that create something."""
 JOB_PREFIXES = ("job.", "bid.", "payment.", "price.", "offer.declined", "mediator.taken")

@@ -15,9 +15,11 @@ from engine.types import JobId, UserId
 
 MAX_CAUSES = 16
 """How many records a job has (``Idempotency.MAX_CAUSES`` in lua/lib/idempotency.lua)."""
-UNRECORDED_TYPES = frozenset({"job.created", "bid.created", "bid.closed", "offer.closed"})
-"""The types of the first event of commands that are not in the list of a job: a booking, a bid and its withdrawal, and
-the end of a technician's offers when they go offline."""
+UNRECORDED_TYPES = frozenset(
+    {"job.created", "bid.created", "bid.closed", "offer.closed", "share.created", "share.closed"}
+)
+"""The types of the first event of commands that are not in the list of a job: a booking, a bid and its withdrawal, the
+end of a technician's offers when they go offline, and links to the job, which change nothing of it."""
 
 
 class Verdict(NamedTuple):

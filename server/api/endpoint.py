@@ -40,6 +40,7 @@ from server.schemas.problems import WrongMethod
 if TYPE_CHECKING:
     from server.api.api_docs import Document
     from server.gateway.gateway import Gateway
+    from server.gateway.share_stream import ShareStreams
     from server.health import Health
     from server.http.http_metrics import HttpMetrics
     from server.whole_server import WholeServer
@@ -66,6 +67,8 @@ class AppState:
     """The OpenAPI document."""
     asyncapi_document: Document
     """The AsyncAPI document."""
+    share_streams: ShareStreams
+    """The open event streams of links to jobs."""
     local_meters: LocalMeters = field(default_factory=LocalMeters)
     """What counts requests while a zone is closed."""
 

@@ -6,7 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.api import choice_examples, demand_examples, money_examples, plan_examples, schedule_examples
+from server.api import (
+    choice_examples,
+    demand_examples,
+    money_examples,
+    plan_examples,
+    schedule_examples,
+    share_examples,
+)
 
 JOB_ID = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 CUSTOMER = "usr_01jb4zp0a1b2c3d4e5f6g7h8j9"
@@ -117,6 +124,7 @@ REQUESTS: dict[str, Any] = (
     plan_examples.REQUESTS
     | money_examples.REQUESTS
     | schedule_examples.REQUESTS
+    | share_examples.REQUESTS
     | {
         "auth_register": {
             "email": "ada@example.org",
@@ -178,7 +186,7 @@ REQUESTS: dict[str, Any] = (
 )
 REPLIES: dict[str, Any] = {
     **(choice_examples.REPLIES | demand_examples.REPLIES | plan_examples.REPLIES | schedule_examples.REPLIES),
-    **money_examples.REPLIES,
+    **(money_examples.REPLIES | share_examples.REPLIES),
     "auth_register": _SIGNED_IN,
     "auth_login": _SIGNED_IN,
     "auth_refresh": _SIGNED_IN,

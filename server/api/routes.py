@@ -56,6 +56,7 @@ from server.api.quote_routes import QUOTE_ROUTES
 from server.api.room_routes import ROOM_ROUTES
 from server.api.route import Route, list_route, step_route
 from server.api.schedule_routes import SCHEDULE_ROUTES
+from server.api.share_routes import SHARE_ROUTES
 from server.api.vault_routes import SIGNING_ROUTES, VAULT_ROUTES
 from server.api.zone_routes import ZONE_ROUTES
 from server.http import policy
@@ -215,6 +216,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *SIGNING_ROUTES,
     *PHOTO_ROUTES,
+    *SHARE_ROUTES,
     step_route("/v1/jobs/{id}/{command}", jobs.command, ANY_ROLE),
     *ROOM_ROUTES,
     *FILE_ROUTES,

@@ -39,6 +39,8 @@ ObjectKind = Literal[
     "payout",
     "file",
     "file_target",
+    "share",
+    "share_token",
 ]
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see. ``account`` is a person with everything about them.
@@ -103,6 +105,9 @@ OWN_LOGIN = _policy("login", "self")
 OWN_DEVICE = _policy("device", "self")
 OWN_REQUEST = _policy("request", "self")
 READ_MAP = READ_ZONE = EDIT_ZONE = Policy("zone")
+SHARE_JOB, OWN_SHARE = _policy("job", "customer", "ops"), _policy("share", "customer", "ops")
+ANY_SHARE_TOKEN = Policy("share_token")
+"""For whoever has the token: it is the permission."""
 READ_QUOTE = _policy("quote", "customer", "ops", "service")
 ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")

@@ -30,6 +30,7 @@ from server.schemas.presence import Presence
 from server.schemas.prices import PriceChanged, PriceEventData
 from server.schemas.quotes import Quote
 from server.schemas.rooms import MessageEventData, RoomEventData, TypingNotice
+from server.schemas.shares import ShareEventData
 from server.schemas.signatures import EventReceipt
 
 
@@ -229,7 +230,7 @@ _STRUCTS = {
         *(OfferDeclined, PayoutEventData, TokenExpiring, FixRate, FileEventData, BidEventData, PriceEventData),
         *(PriceChanged, QuoteEventData, PaymentEventData, PaymentUnexpected, CodeFailed, TechnicianReviewed),
         *(TechnicianStatus, TechnicianArrival, NotificationEventData, Position, Presence, MapSnapshot, MapDelta),
-        *(RoomEventData, MessageEventData, TypingNotice, MediationEventData, DemandChanged),
+        *(RoomEventData, MessageEventData, TypingNotice, MediationEventData, DemandChanged, ShareEventData),
     )
 }
 

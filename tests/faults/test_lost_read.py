@@ -16,7 +16,7 @@ from sqlalchemy import insert
 from engine.archive.receipt_rows import signed_row
 from engine.audit import heads
 from engine.audit.server_keys import HeadKey
-from engine.domain import day_plans, erasures, files, jobs, quotes
+from engine.domain import day_plans, erasures, files, jobs, quotes, shares
 from engine.domain.booking_request import Booking
 from engine.identity import accounts
 from engine.process.settings import Settings
@@ -80,7 +80,7 @@ class Scenario(NamedTuple):
             "jobs",
         )
         values = {**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken", "zone": "main", "seq": "1"}
-        query = "?wait=0" if route.may_stream else QUERY_OF_ROUTE.get(route.name, "")
+        query = "?wait=0" if route.name == "events_read_or_stream" else QUERY_OF_ROUTE.get(route.name, "")
         return (route.path + query).format_map(values)
 
     def drop_reply(self, number: int) -> None:
@@ -128,6 +128,12 @@ async def create_receipt(engine: Engine, customer: Principal, job: str) -> dict[
     return {"vault": "rcp_main_1", "digest": digest_of(record)}
 
 
+async def create_share(engine: Engine, customer: Principal, job: str) -> dict[str, str]:
+    """Open a link to a job, and return its id and its token."""
+    share = (await shares.create_share(engine, customer, job)).share
+    return {"share": share.id, "token": share.url.rpartition("/")[2]}
+
+
 @pytest.fixture
 async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenario]:
     """Yield the scenario on a server with only the gateway role, so that nearly all replies belong to a caller."""
@@ -162,6 +168,7 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
                 "quotes": (await quotes.create_quote(engine, customer, asked)).id,
                 "files": await upload_photo(engine, technician, job),
                 **await create_receipt(engine, customer, job),
+                **await create_share(engine, customer, job),
             }
             with redis.Redis.from_url(empty_redis) as direct:
                 yield Scenario(

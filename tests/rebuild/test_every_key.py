@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from engine.domain import bids, blocks, disputes, payments, quotes
+from engine.domain import bids, blocks, disputes, payments, quotes, shares
 from engine.domain.bids import BidTerms
 from engine.domain.booking import Booking
 from engine.domain.payments import Payment
@@ -45,6 +45,9 @@ async def test_every_key_is_compared_or_declared(engine: Engine) -> None:
     await payments.put_payment(engine, service_account, claimed, paid)
     await chat.say(engine, customer, chat.room_of(claimed), "Hello")
     await attach_photos(engine, technician, claimed)
+    ended = (await shares.create_share(engine, customer, claimed)).share.id
+    await shares.create_share(engine, people.ADMIN, claimed)
+    await shares.close_share(engine, customer, claimed, ended)
     await chat.fill_room(engine, chat.room_of(claimed), 70)
     direct = people.id_of(
         await people.job(engine, customer, service, blueprint="direct_booking", technician=technician.id)

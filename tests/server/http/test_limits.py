@@ -56,6 +56,7 @@ def test_the_limits_are_those_of_the_protocol() -> None:
         "typing": (1, 1),
         "webhooks": (100, 1),
         "verify": (20, 60),
+        "shares": (10, 3600),
         "exports": (10, 3600),
         "erasure": (10, 3600),
     }
@@ -75,6 +76,13 @@ async def test_erasures_and_exports_are_limited(client_of: ClientOf, verb: str, 
     customer = client_of("customer")
     codes = [code_of(await customer("POST", f"/v1/users/usr_other/{verb}", body))[1] for _ in range(11)]
     assert codes == ["forbidden"] * 10 + ["rate_limited"]
+
+
+async def test_links_are_limited(client_of: ClientOf) -> None:
+    """After ten requests for a link to a job, the next one in the same hour is refused."""
+    customer, path = client_of("customer"), "/v1/jobs/job_main_01jb4zqk3m8r5t7v9x2c6d8f0g/shares"
+    codes = [code_of(await customer("POST", path, {}))[1] for _ in range(11)]
+    assert codes == ["not_found"] * 10 + ["rate_limited"]
 
 
 async def test_a_booking_is_previewed_once_a_second(client_of: ClientOf, slow_refill: SlowRefill) -> None:

@@ -44,6 +44,7 @@ PUBLIC_ROUTES = {
     "audit_prove_consistency",
     "audit_find_keys",
     "vault_verify",
+    "shares_follow",
 }
 
 
@@ -65,6 +66,8 @@ def example_path(route: Route) -> str:
             "zone": "main",
             "adapter": "stripe",
             "seq": "1",
+            "share": "shr_1",
+            "token": "none",
         }
     )
 

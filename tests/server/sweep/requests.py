@@ -166,6 +166,8 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "room": ([{"id": ids["room"], "user": people["customer"].user}], ROOM_RELATIONS),
         "file": ([{"id": ids["photo"]}], world.relations["held"]),
         "file_target": ([{}], world.relations["held"]),
+        "share": ([{"id": jobs["held"], "share": ids["share"]}], world.relations["held"]),
+        "share_token": ([{"token": ids["share_token"]}], {}),
         "user": (spare, {}),
         "account": ([{"id": ids["leaver"]}], {"admin": {"admin"}}),
         "notification": ([{"id": ids["notification"]}], {"customer": {"self"}}),

@@ -23,6 +23,7 @@ from tests.server.sweep.chat import create_messages
 from tests.server.sweep.files import create_photo
 from tests.server.sweep.leaver import create_leaver
 from tests.server.sweep.plans import create_plan
+from tests.server.sweep.shares import create_share
 from tests.server.sweep.vault import create_receipt
 from tests.server.sweep.world import POSITION, World
 from tests.support.booked_money import create_payout
@@ -51,6 +52,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         await new_world.run_story()
         await create_messages(new_world)
         await create_photo(new_world)
+        await create_share(new_world)
         await create_leaver(new_world)
         await create_plan(new_world)
         await create_receipt(new_world)

@@ -1,0 +1,34 @@
+-- The open links of a job: the field `shares` of its record, `id expires maker` of each link, joined by commas. `expires`
+-- is ms of the zone's clock, `maker` is who made the link (`role:id`). engine/domain/shares.py reads it.
+--- @include "lib/job_fields"
+local Shares = {}
+
+-- The most open links of a job.
+Shares.MAX = 5
+
+-- Returns the links that have not expired, in the order in which they were made.
+function Shares.open(zone, key)
+  local found = {}
+  for entry in string.gmatch(redis.call('HGET', key, 'shares') or '', '[^,]+') do
+    local id, expires = string.match(entry, '^(%S+) (%S+) ')
+    if tonumber(expires) > zone.now then found[#found + 1] = {id = id, text = entry} end
+  end
+  return found
+end
+
+-- Writes the links; without any the field is removed.
+function Shares.save(key, found)
+  local texts = {}
+  for i, share in ipairs(found) do texts[i] = share.text end
+  if #texts == 0 then
+    JobFields.remove(key, 'shares')
+  else
+    JobFields.set(key, 'shares', table.concat(texts, ','))
+  end
+end
+
+-- Returns the channels of an event about a link. The technician does not learn who else follows them.
+function Shares.channels(job) return 'user:' .. job.customer .. ' role:ops' end
+
+-- Returns whether the job still goes on: its links end with it.
+function Shares.may_have(job) return job.phase == 'open' or job.phase == 'assigned' or job.phase == 'active' end

@@ -19,6 +19,7 @@ from engine.idempotency import in_redis
 from engine.idempotency.in_redis import parse_job_id
 from engine.rules import job_document
 from engine.store import keys
+from engine.store.connection import ScriptReply
 from engine.types import JobId, Principal, Zone, is_id, new_id
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ async def create_share(
         raise IllegalTransition("The job is over", repeated=error.repeated) from error
     except Invalid as error:
         raise Invalid(f"At most {MAX_OPEN} open links", repeated=error.repeated) from error
-    members = await _created_members(engine, context.zone, done.seq, done.values)
+    members = await _created_members(engine, context.zone, done)
     made = msgspec.json.decode(members["share"], type=_ShareEvent)
     return ShareOutcome(_share(engine, context.job, made.id, ms_of(made.expires_at)), done.repeated)
 
@@ -138,11 +139,11 @@ def _request_args(context: CommandContext) -> dict[str, str]:
     return {"actor": context.actor, **context.request_arguments()}
 
 
-async def _created_members(engine: Engine, zone: Zone, seq: int, values: list[bytes]) -> dict[str, msgspec.Raw]:
+async def _created_members(engine: Engine, zone: Zone, done: ScriptReply) -> dict[str, msgspec.Raw]:
     """Return the members of the event that made a link: from the reply, or from the log if it is a repeat."""
-    if values:
-        return msgspec.json.decode(values[0], type=dict[str, msgspec.Raw])
-    return await in_redis.read_payload_members(engine, zone, seq)
+    if done.repeated:
+        return await in_redis.read_payload_members(engine, zone, done.seq)
+    return msgspec.json.decode(done.values[0], type=dict[str, msgspec.Raw])
 
 
 def _share(engine: Engine, job: JobId, share: str, expires: int) -> Share:

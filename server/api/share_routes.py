@@ -37,6 +37,5 @@ SHARE_ROUTES: tuple[Route, ...] = (
         status=204,
         has_key=True,
     ),
-    Route("GET", "/v1/shares/{token}", shares.follow, None, policy.ANY_SHARE_TOKEN, reply=SharedJob, may_stream=True),
 )
 """They come before the routes of a job's commands, whose path fits theirs too."""

@@ -44,7 +44,7 @@ class SharedPosition(Shape):
     jump: Annotated[bool | None, Meta(description="true if nobody can get there so fast")] = None
 
 
-class SharedJob(Shape):
+class SharedJob(Shape, kw_only=True):
     """A job as its link shows it: no id, name, address or destination. ``says`` is the sentence of its state;
     ``eta_s`` are the seconds until the technician is expected.
     """

@@ -87,6 +87,8 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
         assert (await staff["service"]("POST", f"{job}/payments", word)).status_code == 201
     for number in range(2):
         assert (await carla("POST", f"{job}/photos", tiny_png(number))).status_code == 201
+    for _ in range(2):
+        assert (await carla("POST", f"{job}/shares", {})).status_code == 201
     await _store_pulses(site.engine)
     await booked_money.book_earnings(site.engine, tom.user, 1, 2)
     for _ in range(2):
@@ -97,6 +99,7 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
         "jobs_waves": ListRequest(admin, f"/v1/jobs/{offered[0]}/waves"),
         "payments_find": ListRequest(admin, f"{job}/payments"),
         "files_find": ListRequest(carla, f"{job}/photos"),
+        "shares_find": ListRequest(carla, f"{job}/shares"),
         "bids_find": ListRequest(carla, f"{bid_for}/bids"),
         "offers_find": ListRequest(tom, "/v1/offers"),
         "disputes_find": ListRequest(carla, "/v1/disputes"),

@@ -91,8 +91,8 @@ async def create_share(
 async def close_share(
     engine: Engine, caller: Principal, job_id: str, share: str, *, key: str | None = None, trace: str = ""
 ) -> bool:
-    """End a link at once. Return whether this is a repeat, or the link was not open any more. Raises Forbidden, NotFound
-    for a caller who is neither the job's customer nor ops, ReusedKey, Unavailable.
+    """End a link at once. Return whether this is a repeat, or the link was not open any more. Raises Forbidden,
+    NotFound for a caller who is neither the job's customer nor ops, ReusedKey, Unavailable.
     """
     _require_role(caller)
     context = commands.new_context(engine, caller, job_id, "unshare", share, key, trace)

@@ -94,8 +94,8 @@ async def test_a_token_that_is_none_is_not_found(nobody: Client, customer: Clien
 
 
 async def test_a_job_has_five_open_links(customer: Client, service: str, staff: Staff) -> None:
-    """A sixth link is `invalid`, whoever asks; after one has ended, another is allowed. A repeat with the same key opens
-    no second link, also when no other is allowed. A link may be ended twice.
+    """A sixth link is `invalid`, whoever asks; after one has ended, another is allowed. A repeat with the same key
+    opens no second link, also when no other is allowed. A link may be ended twice.
     """
     job = str((await people.book(customer, service))["id"])
     path, key = f"/v1/jobs/{job}/shares", str(uuid.uuid4())

@@ -1,4 +1,4 @@
-"""A link for the sweep: only the customer of its job and ops may see and end it; whoever has it may follow the job."""
+"""Links for the sweep: only the customer of a job and ops may see and end its links; whoever has one may follow the job."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from tests.server.sweep.world import World
 
 
 async def create_share(world: World) -> None:
-    """Let the customer of the job `held` open a link to it. Its token is shown to nobody else but ops."""
+    """Let customers open a link to the job `held`, and one that everybody follows: to the job `offering`, because that
+    of a job on the way shows the technician's position, as it must.
+    """
     reply = await world.request("customer", "POST", f"/v1/jobs/{world.jobs['held']}/shares", {})
     world.ids["share"] = reply["share"]["id"]
+    token = reply["share"]["url"].rpartition("/")[2]
+    world.add_secret("token of the link", token, "customer", "ops_manager", "admin")
+    reply = await world.request("other_customer", "POST", f"/v1/jobs/{world.jobs['offering']}/shares", {})
     world.ids["share_token"] = reply["share"]["url"].rpartition("/")[2]
-    world.add_secret("token of the link", world.ids["share_token"], "customer", "ops_manager", "admin")

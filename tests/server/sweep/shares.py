@@ -1,4 +1,4 @@
-"""Links for the sweep: only the customer of a job and ops may see and end its links; whoever has one follows the job."""
+"""Links for the sweep: the customer of a job and ops alone see and end its links; whoever has one follows the job."""
 
 from __future__ import annotations
 

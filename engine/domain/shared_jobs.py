@@ -69,7 +69,7 @@ async def read_shared_job(engine: Engine, token: str) -> SharedJob:
     return SharedJob(
         phase=phase,
         says=blueprint.states[status].text,
-        position=position and _shared_position(position),
+        position=_shared_position(position) if position else None,
         eta_s=position.eta_s if position else None,
         as_of=rfc3339_of(now_ms()),
     )

@@ -64,11 +64,8 @@ class AppState:
     whole: WholeServer
     http_metrics: HttpMetrics
     openapi_document: Document
-    """The OpenAPI document."""
     asyncapi_document: Document
-    """The AsyncAPI document."""
     share_streams: ShareStreams
-    """The open event streams of links to jobs."""
     local_meters: LocalMeters = field(default_factory=LocalMeters)
     """What counts requests while a zone is closed."""
 

@@ -6,14 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.api import (
-    choice_examples,
-    demand_examples,
-    money_examples,
-    plan_examples,
-    schedule_examples,
-    share_examples,
-)
+from server.api import part_examples
 
 JOB_ID = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 CUSTOMER = "usr_01jb4zp0a1b2c3d4e5f6g7h8j9"
@@ -120,73 +113,66 @@ _QUOTE = {
 }
 _PAYMENT = {"reference": "ch_1", "status": "captured", "amount": 9000, "currency": "EUR"}
 
-REQUESTS: dict[str, Any] = (
-    plan_examples.REQUESTS
-    | money_examples.REQUESTS
-    | schedule_examples.REQUESTS
-    | share_examples.REQUESTS
-    | {
-        "auth_register": {
-            "email": "ada@example.org",
-            "password": "correct horse battery",
-            "name": "Ada",
-            "role": "technician",
-            "phone": "+49 30 1234567",
-        },
-        "auth_login": {"email": "ada@example.org", "password": "correct horse battery"},
-        "auth_refresh": {"refresh_token": "rft_2mX9"},
-        "auth_ticket": {"for": "socket"},
-        "services_create": _SERVICE,
-        "technicians_patch": {"services": [SERVICE]},
-        "technicians_review": {"kyc": "approved", "account": "approved"},
-        "technicians_availability": {"online": True, **POSITION},
-        "technicians_location": {**POSITION, "accuracy": 12.0, "at": AT_NOON},
-        "jobs_create": {
-            "service": SERVICE,
-            **POSITION,
-            "address": "Torstrasse 1",
-            "postal_code": "10119",
-            "reference": "order-4711",
-            "metadata": {"floor": 3},
-        },
-        "choices_preview": {"service": SERVICE, **POSITION, "address": "Torstrasse 1", "customer": CUSTOMER},
-        "quotes_create": {"blueprint": "managed", "service": SERVICE, **POSITION, "postal_code": "10119"},
-        "quotes_put_pricing": {"max": 1500},
-        "jobs_edit": {"notes": "Ring twice", "version": 1},
-        "jobs_claim": {"version": 1},
-        "jobs_respond": {"status": "accepted"},
-        "jobs_reassign": {"reason": "The van broke down"},
-        "jobs_command": {"code": "042137"},
-        "jobs_commands": {
-            "items": [
-                {"command": "depart", "key": "52ec0fdb-f05b-4171-ae5f-d5c4d21e13e5", "occurred_at": AT_NOON},
-                {"command": "arrive", "key": "1b0f2cc9-92ad-4f4c-8d3b-0a4f6f3a2f55", "occurred_at": LATER},
-            ]
-        },
-        "bids_create": {"amount": 8500, "note": "Tomorrow at nine"},
-        "prices_create": {"amount": 12000, "reason": "A new valve"},
-        "payments_create": _PAYMENT,
-        "vault_sign": {"sha256": "5f" * 32, "name": "Carla Customer", "strokes": [[[10, 40], [60, 12], [110, 44]]]},
-        "disputes_create": {"reason": "The heating is cold again"},
-        "disputes_resolve": {"outcome": "resume", "note": "Comes back tomorrow"},
-        "rooms_say": {"text": "I am at the door", "client_id": "01JB4ZR1"},
-        "rooms_mark_read": {"n": 12},
-        "rooms_add_member": {"user": "usr_01jb4zp9a1b2c3d4e5f6g7h8j9"},
-        "ratings_create": {"stars": 5, "comment": "On time"},
-        "devices_put": {"platform": "android", "token": "fcm-dLw1x:APA91bE"},
-        "users_suspend": {"reason": "Three complaints", "jobs": "reassign"},
-        "erasures_create": {"reason": "Asked by e-mail", "password": "correct horse"},
-        "erasures_export": {"password": "correct horse"},
-        "announcements_create": {
-            "event": "announcement.storm",
-            "data": {"text": "Storm from noon on"},
-            "roles": ["technician"],
-        },
-    }
-)
+REQUESTS: dict[str, Any] = part_examples.REQUESTS | {
+    "auth_register": {
+        "email": "ada@example.org",
+        "password": "correct horse battery",
+        "name": "Ada",
+        "role": "technician",
+        "phone": "+49 30 1234567",
+    },
+    "auth_login": {"email": "ada@example.org", "password": "correct horse battery"},
+    "auth_refresh": {"refresh_token": "rft_2mX9"},
+    "auth_ticket": {"for": "socket"},
+    "services_create": _SERVICE,
+    "technicians_patch": {"services": [SERVICE]},
+    "technicians_review": {"kyc": "approved", "account": "approved"},
+    "technicians_availability": {"online": True, **POSITION},
+    "technicians_location": {**POSITION, "accuracy": 12.0, "at": AT_NOON},
+    "jobs_create": {
+        "service": SERVICE,
+        **POSITION,
+        "address": "Torstrasse 1",
+        "postal_code": "10119",
+        "reference": "order-4711",
+        "metadata": {"floor": 3},
+    },
+    "choices_preview": {"service": SERVICE, **POSITION, "address": "Torstrasse 1", "customer": CUSTOMER},
+    "quotes_create": {"blueprint": "managed", "service": SERVICE, **POSITION, "postal_code": "10119"},
+    "quotes_put_pricing": {"max": 1500},
+    "jobs_edit": {"notes": "Ring twice", "version": 1},
+    "jobs_claim": {"version": 1},
+    "jobs_respond": {"status": "accepted"},
+    "jobs_reassign": {"reason": "The van broke down"},
+    "jobs_command": {"code": "042137"},
+    "jobs_commands": {
+        "items": [
+            {"command": "depart", "key": "52ec0fdb-f05b-4171-ae5f-d5c4d21e13e5", "occurred_at": AT_NOON},
+            {"command": "arrive", "key": "1b0f2cc9-92ad-4f4c-8d3b-0a4f6f3a2f55", "occurred_at": LATER},
+        ]
+    },
+    "bids_create": {"amount": 8500, "note": "Tomorrow at nine"},
+    "prices_create": {"amount": 12000, "reason": "A new valve"},
+    "payments_create": _PAYMENT,
+    "vault_sign": {"sha256": "5f" * 32, "name": "Carla Customer", "strokes": [[[10, 40], [60, 12], [110, 44]]]},
+    "disputes_create": {"reason": "The heating is cold again"},
+    "disputes_resolve": {"outcome": "resume", "note": "Comes back tomorrow"},
+    "rooms_say": {"text": "I am at the door", "client_id": "01JB4ZR1"},
+    "rooms_mark_read": {"n": 12},
+    "rooms_add_member": {"user": "usr_01jb4zp9a1b2c3d4e5f6g7h8j9"},
+    "ratings_create": {"stars": 5, "comment": "On time"},
+    "devices_put": {"platform": "android", "token": "fcm-dLw1x:APA91bE"},
+    "users_suspend": {"reason": "Three complaints", "jobs": "reassign"},
+    "erasures_create": {"reason": "Asked by e-mail", "password": "correct horse"},
+    "erasures_export": {"password": "correct horse"},
+    "announcements_create": {
+        "event": "announcement.storm",
+        "data": {"text": "Storm from noon on"},
+        "roles": ["technician"],
+    },
+}
 REPLIES: dict[str, Any] = {
-    **(choice_examples.REPLIES | demand_examples.REPLIES | plan_examples.REPLIES | schedule_examples.REPLIES),
-    **(money_examples.REPLIES | share_examples.REPLIES),
+    **part_examples.REPLIES,
     "auth_register": _SIGNED_IN,
     "auth_login": _SIGNED_IN,
     "auth_refresh": _SIGNED_IN,

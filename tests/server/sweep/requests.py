@@ -20,6 +20,7 @@ from server.http.policy import Policy
 from server.schemas import ops
 from tests.server.http.client import Client
 from tests.server.sweep.chat import ROOM_RELATIONS
+from tests.server.sweep.shares import share_targets
 from tests.server.sweep.world import MANAGERS, POSITION, Relations, World
 
 ELSEWHERE = {"lat": 52.5, "lon": 13.4}
@@ -28,7 +29,6 @@ REFUSAL_CODES = frozenset(
     {"unauthenticated", "forbidden", "not_found", "not_offered", "taken", "kyc_not_approved", "not_member"}
 )
 """The codes that callers without permission get. Every other answer shows something about the object."""
-
 
 ALLOWED_CODES = frozenset({"", "version_conflict", "too_early", "duplicate"})
 """The codes ("" = success) of an answer to an offer, or of a bid, if the policy allows it to the technician. Other
@@ -166,8 +166,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "room": ([{"id": ids["room"], "user": people["customer"].user}], ROOM_RELATIONS),
         "file": ([{"id": ids["photo"]}], world.relations["held"]),
         "file_target": ([{}], world.relations["held"]),
-        "share": ([{"id": jobs["held"], "share": ids["share"]}], world.relations["held"]),
-        "share_token": ([{"token": ids["share_token"]}], {}),
+        **share_targets(world),
         "user": (spare, {}),
         "account": ([{"id": ids["leaver"]}], {"admin": {"admin"}}),
         "notification": ([{"id": ids["notification"]}], {"customer": {"self"}}),
@@ -224,8 +223,7 @@ def callers(world: World, target: Target, *, public: bool = False) -> Iterator[s
 
 QUERY_OF_ROUTE = {
     "events_read_or_stream": "?after={start}&wait=0",
-    "jobs_find": "?limit=200",
-    "jobs_history": "?limit=200",
+    **dict.fromkeys(("jobs_find", "jobs_history"), "?limit=200"),
     "positions_track": "?path=true",
     "disputes_find": "?limit=200",
     "bids_find": "?limit=200",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.server.sweep.world import World
+from tests.server.sweep.world import Relations, World
 
 
 async def create_share(world: World) -> None:
@@ -15,3 +15,9 @@ async def create_share(world: World) -> None:
     world.add_secret("token of the link", token, "customer", "ops_manager", "admin")
     reply = await world.request("other_customer", "POST", f"/v1/jobs/{world.jobs['offering']}/shares", {})
     world.ids["share_token"] = reply["share"]["url"].rpartition("/")[2]
+
+
+def share_targets(world: World) -> dict[str, tuple[list[dict[str, str]], Relations]]:
+    """Return what the routes of links name: a link of a job, and the token of another one."""
+    link = {"id": world.jobs["held"], "share": world.ids["share"]}
+    return {"share": ([link], world.relations["held"]), "share_token": ([{"token": world.ids["share_token"]}], {})}

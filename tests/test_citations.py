@@ -5,11 +5,13 @@ match the code.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from engine.sql.schema import metadata
 from engine.store import keys
 from server.api import reference
 from server.gateway.protocol import Close
@@ -183,6 +185,21 @@ def test_the_table_of_keys_matches_the_code() -> None:
     assert {(_without_placeholders(key), kind, ttl.startswith("none")) for key, (kind, _, ttl, _) in cells} == set(
         redis_keys()
     )
+
+
+def test_the_table_of_sql_tables_matches_the_code() -> None:
+    """docs/design.md lists each SQL table once, by the kind of its data, and no other one."""
+    chapter = (ROOT / "docs/design.md").read_text().partition("## 7. What lasts")[2]
+    rows = re.findall(r"^\| (?:source|memory|queue|model|projection) \| (.+?) \|", chapter, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(metadata.tables)
+
+
+def test_the_list_of_dependencies_is_whole() -> None:
+    """docs/design.md names each package that the server needs."""
+    chapter = (ROOT / "docs/design.md").read_text().partition("## 10. Dependencies")[2].lower()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    packages = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}  # type: ignore[index]
+    assert {name for name in packages - {"redis"} if name not in chapter} == set()
 
 
 def redis_keys() -> Iterator[tuple[str, str, bool]]:

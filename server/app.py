@@ -77,12 +77,13 @@ _RESPONSE_HEADERS = [
 ]
 
 
-def build_app(engine: Engine, gateway: Gateway | None, health: Health, whole: WholeServer) -> ASGIApp:
+def build_app(
+    engine: Engine, gateway: Gateway | None, health: Health, whole: WholeServer, http_metrics: HttpMetrics
+) -> ASGIApp:
     """Return the ASGI application of one server. If ``gateway`` is None, every WebSocket handshake is refused.
 
     Call this once for each engine, because it registers counters with the engine's metrics.
     """
-    http_metrics = HttpMetrics()
     http_metrics.register(engine.metrics)
     document = Document(partial(openapi.document, ROUTES), engine.blueprints)
     messages = Document(asyncapi.document, engine.blueprints)

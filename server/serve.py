@@ -24,7 +24,6 @@ from typing import Any, NoReturn
 import msgspec
 import structlog
 import uvicorn
-from prometheus_client import ProcessCollector
 
 from engine.blueprint import registry
 from engine.files.blobs import check_shared
@@ -37,13 +36,15 @@ from engine.runtime import Engine
 from engine.startup import open_engine
 from engine.workers import archiver, demand, maintenance, notifier, payment_worker, rebuilder, scheduler, travel_learner
 from engine.zone.upgrade import raise_all
-from server import logs
 from server.app import Health, build_app, metrics_app
 from server.gateway.gateway import Gateway
 from server.gateway.transport import CalloutWebSocket
+from server.http.http_metrics import HttpMetrics
 from server.http.http_protocol import CalloutHTTP
+from server.process import process_metrics
 from server.process.http_server import HttpServer, uvicorn_config
 from server.process.listening import LISTEN_BACKLOG, bind_metrics_socket, bind_socket, start_listening, url_of
+from server.process.sampler import Sampler
 from server.process.signals import reload_on_signal, stop_on_signals
 from server.process.worker_loads import WorkerLoads
 from server.whole_server import WholeServer
@@ -80,6 +81,8 @@ class ProcessPlan:
     """Whether this process raises the formats of the zones at its start, because nobody else uses the stores."""
     loads: WorkerLoads | None = None
     """The loads of the server's workers, if there are several."""
+    name: str = "server"
+    """The name of this process among those of the server."""
     make_whole: Callable[[Engine, Health], WholeServer] = WholeServer
     """Makes the object that speaks for all processes of the server."""
 
@@ -95,6 +98,7 @@ class RunningServer:
         self.gateway = gateway
         self.health = Health(engine, gateway)
         self.whole = plan.make_whole(engine, self.health)
+        self.http_metrics = HttpMetrics()
         self.metrics_url = f"{url_of(plan.metrics_socket)}/metrics" if plan.metrics_socket else ""
         self.drain_s: float | None = None
         """The seconds over which the gateway closes its sessions; None for ``drain_s`` of the settings."""
@@ -194,7 +198,7 @@ async def run_process(settings: Settings, plan: ProcessPlan) -> AsyncIterator[Ru
         engine = await stack.enter_async_context(open_engine(settings))
         if plan.upgrades_zone_formats:
             await raise_all(engine.store, engine.archive)
-        _register_metrics(engine)
+        process_metrics.register(engine)
         server = RunningServer(plan, engine, await stack.enter_async_context(_run_gateway(engine, plan.loads)))
         await stack.enter_async_context(_run_background_parts(server, plan.valkey))
         await stack.enter_async_context(_serve_metrics(server))
@@ -209,22 +213,6 @@ def freeze_objects() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def _register_metrics(engine: Engine) -> None:
-    """Register the metrics of the whole process: its memory and descriptors, the open zones, and lost log lines."""
-    zones = engine.store.zones
-    ProcessCollector(registry=engine.metrics.registry)
-    engine.metrics.add_callback_metric(
-        "zone_open",
-        "Whether the zone is open",
-        lambda: {(zone,): float(state.open) for zone, state in zones.items()},
-        "zone",
-        across="min",
-    )
-    engine.metrics.add_callback_metric(
-        "log_lines_lost", "Log lines that could not be written", lambda: float(logs.Sink.lost_lines), rises=True
-    )
 
 
 @asynccontextmanager
@@ -247,6 +235,9 @@ async def _run_background_parts(server: RunningServer, valkey: embedded.Embedded
     """
     parts: dict[str, Awaitable[None]] = {"the embedded Valkey": _watch(valkey, server.engine)} if valkey else {}
     parts["the look at its health"] = server.health.run()
+    parts["server.process.sampler"] = Sampler(
+        server.engine, server.gateway, server.http_metrics, server.plan.name
+    ).run()
     parts["engine.blueprint.registry.reload_at_intervals"] = registry.reload_at_intervals(
         server.engine.archive, server.engine.blueprints
     )
@@ -286,7 +277,7 @@ async def _serve_http(server: RunningServer) -> AsyncIterator[None]:
         return
     proxies = server.engine.settings.trusted_proxies
     config = uvicorn_config(
-        build_app(server.engine, gateway, server.health, server.whole),
+        build_app(server.engine, gateway, server.health, server.whole, server.http_metrics),
         http=CalloutHTTP,
         # By default, uvicorn trusts forwarded addresses from this machine: a login limit by address would not work.
         proxy_headers=bool(proxies),

@@ -6,6 +6,7 @@ The blueprint defines the states, the target and the audience of a command (engi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +19,7 @@ from engine.clock import now_ms
 from engine.domain import commands, job_view
 from engine.domain.commands import CommandContext, CommandInput
 from engine.domain.own_blueprint import run_with_own_blueprint
-from engine.errors import Forbidden, Invalid, NotFound, OtherBlueprint, VersionConflict
+from engine.errors import CalloutError, Forbidden, Invalid, NotFound, OtherBlueprint, VersionConflict
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_redis import Outcome
 from engine.roles import WHOLE_JOB_READER_ROLES
@@ -100,13 +101,26 @@ async def run_command(
     CodeLocked, Frozen, Invalid for a missing argument, ReusedKey, and the errors of ``Store.run``.
     """
     context = commands.new_context(engine, caller, job_id, step.command, step.arguments(), key, trace)
+    began, outcome = perf_counter(), "ok"
     try:
         return await run_with_own_blueprint(
             engine, context, lambda blueprint: _run_command_of(engine, context, blueprint, step)
         )
-    except Invalid:
-        await check_visible(engine, context)
+    except CalloutError as error:
+        outcome = error.code
+        if isinstance(error, Invalid):
+            await check_visible(engine, context)
         raise
+    finally:
+        engine.metrics.commands.add(_counted_name(engine, step.command), outcome, perf_counter() - began)
+
+
+def _counted_name(engine: Engine, command: str) -> str:
+    """Return the name under which a command is counted: ``other`` for a word that no blueprint has, since callers may
+    send any word.
+    """
+    known = command in COMMAND_ALIASES or any(command in each.commands for each in engine.blueprints.by_name.values())
+    return command if known else "other"
 
 
 async def check_visible(engine: Engine, context: CommandContext) -> None:
@@ -151,6 +165,8 @@ async def _run_command_of(engine: Engine, context: CommandContext, blueprint: Bl
     except VersionConflict as error:
         error.extra["job"] = msgspec.Raw(await read_current_job(engine, context))
         raise
+    if plan.command.effect == "take" and not done.repeated:
+        engine.metrics.commands.claims += 1
     return await command_outcome(engine, context, blueprint, plan, done)
 
 

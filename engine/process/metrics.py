@@ -54,10 +54,28 @@ class Histogram:
         return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
 
 
+class CommandCounts:
+    """The commands on jobs that one process has done, as plain numbers. ``by_outcome`` counts by command and outcome
+    (``ok`` or the code of the refusal), ``claims`` the jobs that were taken, ``took`` the seconds from call to outcome.
+    """
+
+    __slots__ = ("by_outcome", "claims", "took")
+
+    def __init__(self) -> None:
+        self.by_outcome: dict[LabelValues, int] = {}
+        self.claims = 0
+        self.took = Histogram()
+
+    def add(self, command: str, outcome: str, seconds: float) -> None:
+        """Count one command."""
+        self.by_outcome[command, outcome] = self.by_outcome.get((command, outcome), 0) + 1
+        self.took.add(seconds)
+
+
 class Metrics:
     """The registry of one engine and the counters that more than one package uses.
 
-    ``commands``: by name and outcome (``ok`` or the code of the refusal). ``pushes``: push messages by kind
+    ``commands``: the commands on jobs. ``pushes``: push messages by kind
     (offer, notification) and outcome (sent, failed, refused, late, dropped, inactive). ``pushes_unreached``: pushes to
     users with neither a device nor a connection. ``matches``: proposals of matching windows by outcome (``taken``, or
     why not). ``match_degraded``: windows that assigned the cheapest pairs first. ``forecasters_failed``: forecasters of
@@ -67,7 +85,12 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._across: dict[str, Across] = {"process_start_time_seconds": "min"}
-        self.commands = self.add_counter("commands", "Commands done", "command", "outcome")
+        self.commands = commands = CommandCounts()
+        self.add_callback_metric(
+            "commands", "Commands done", commands.by_outcome.copy, "command", "outcome", rises=True
+        )
+        self.add_callback_metric("claims", "Jobs that technicians took", lambda: commands.claims, rises=True)
+        self.add_histogram("command", "From call to outcome of a command in s", lambda: {(): commands.took})
         self.pushes = self.add_counter("pushes", "Push messages", "kind", "outcome")
         self.pushes_unreached = self.add_counter(
             "pushes_unreached", "Pushes to users without a device and without a connection", "kind"

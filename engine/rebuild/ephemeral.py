@@ -29,6 +29,7 @@ KEYS: Mapping[str, str] = {
     "booked:*": "of no zone: the zone's own record knows a repeat, and SQL a reference; a repeat under a key alone, "
     "from the other side of a border, would be another booking",
     "presence": "of no zone: the next sign of life writes it",
+    "samples": "of no zone: each process adds one again within two seconds",
 }
 """Keys, without the zone's hash tag, and why they are not compared."""
 

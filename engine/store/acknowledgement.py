@@ -29,6 +29,7 @@ SHORT_LIVED_SCRIPTS = frozenset(
         "socket_open",
         "socket_settle",
         "socket_touch",
+        "stats_add",
         "technician_locate",
         "technician_touch",
     ]

@@ -58,3 +58,8 @@ def rate_limit(counted: str, limit_name: str) -> str:
     ``counted`` is a user, or whatever else is counted; it has no zone.
     """
     return f"{{u:{counted}}}:limit:{limit_name}"
+
+
+def process_samples() -> str:
+    """Return the key of a stream with a TTL: samples of all processes (engine/domain/stats.py). It has no zone."""
+    return "{stats}:samples"

@@ -16,6 +16,7 @@ account, presence, rate_limit = connection_keys.account, connection_keys.presenc
 socket_slots, stream_slots, ticket = connection_keys.socket_slots, connection_keys.stream_slots, connection_keys.ticket
 booking_note, booking_reference_note = connection_keys.booking_note, connection_keys.booking_reference_note
 booking_references, idempotency_record = connection_keys.booking_references, connection_keys.idempotency_record
+process_samples = connection_keys.process_samples
 
 
 def zone_pattern(zone: Zone) -> str:

@@ -69,6 +69,10 @@ class Reads:
         found = await self._run_command("ZRANGE", key, 0, 0, "REV", "WITHSCORES")
         return float(found[1]) if found else None
 
+    async def count_members(self, key: str) -> int:
+        """Return how many members the sorted set at ``key`` has."""
+        return int(await self._run_command("ZCARD", key))
+
     async def time_ms(self) -> int:
         """Return the time of the server in ms since the Unix epoch."""
         seconds, microseconds = await self._run_command("TIME")

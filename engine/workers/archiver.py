@@ -18,6 +18,7 @@ import structlog
 from engine.archive import apply, contradictions, demand_refill, ledger_refill, room_refill
 from engine.archive.quarantine import EventWriter
 from engine.archive.reader import Checkpoint
+from engine.domain.archive_lag import ArchiveLag, read_lag, register_lag_metrics
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import finish_uncancelled, not_cancelled
@@ -25,7 +26,6 @@ from engine.store import keys
 from engine.store.acknowledgement import without_acknowledgement
 from engine.types import Cursor, Epoch, Zone, epoch_number
 from engine.workers import archived_jobs, log_reader, position_archive
-from engine.workers.archive_lag import ArchiveLag, read_lag, register_lag_metrics
 from engine.workers.audit_heads import HeadPublisher
 from engine.zone import log as zone_log
 from engine.zone.leases import Leases

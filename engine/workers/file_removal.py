@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from engine.domain.archive_lag import read_lag
 from engine.files import deferred_rows, file_rows, uploads
-from engine.workers.archive_lag import read_lag
 
 if TYPE_CHECKING:
     from engine.runtime import Engine

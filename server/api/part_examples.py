@@ -14,6 +14,7 @@ from server.api import (
     plan_examples,
     schedule_examples,
     share_examples,
+    system_examples,
 )
 
 REQUESTS: dict[str, Any] = dict(
@@ -27,5 +28,6 @@ REPLIES: dict[str, Any] = dict(
         plan_examples.REPLIES,
         schedule_examples.REPLIES,
         share_examples.REPLIES,
+        system_examples.REPLIES,
     )
 )

@@ -57,6 +57,7 @@ from server.api.room_routes import ROOM_ROUTES
 from server.api.route import Route, list_route, step_route
 from server.api.schedule_routes import SCHEDULE_ROUTES
 from server.api.share_routes import SHARE_ROUTES
+from server.api.system_routes import SYSTEM_ROUTES
 from server.api.vault_routes import SIGNING_ROUTES, VAULT_ROUTES
 from server.api.zone_routes import ZONE_ROUTES
 from server.http import policy
@@ -351,6 +352,7 @@ ROUTES: tuple[Route, ...] = (
     *DEMAND_ROUTES,
     *PLAN_ROUTES,
     *AUDIT_ROUTES,
+    *SYSTEM_ROUTES,
     *VAULT_ROUTES,
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN_DATA, reply=About, limit_name=""),

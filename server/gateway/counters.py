@@ -17,6 +17,10 @@ broadcast.
 """
 
 
+FAILURE_CODES = ("internal", "unavailable", "indeterminate")
+"""The codes by which a request is answered if the server failed, and not the caller."""
+
+
 @dataclass(slots=True)
 class Counters:
     """The numbers of one gateway since its start."""
@@ -57,6 +61,11 @@ class Counters:
     """
     reply_s_by_op: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     """Seconds from a message to its reply, by op."""
+
+    @property
+    def failures(self) -> int:
+        """How many requests on sockets were refused because the server failed."""
+        return sum(self.refusals_by_code[code] for code in FAILURE_CODES)
 
     def count_write(self, frames: int, size: int) -> None:
         """Count one write to a socket, which had ``frames`` frames and ``size`` bytes."""

@@ -23,6 +23,12 @@ class HttpMetrics:
         self.responses[operation, str(status)] += 1
         self.seconds[(operation,)] += duration_s
 
+    @property
+    def failures(self) -> int:
+        """How many responses said that the server failed (5xx), without the checks of readiness."""
+        counts = self.responses.items()
+        return int(sum(n for (operation, status), n in counts if status >= "500" and operation != "about_ready"))
+
     def register(self, metrics: Metrics) -> None:
         """Register these counters with the engine's metrics. Call this once for each engine."""
         metrics.add_callback_metric(

@@ -26,13 +26,13 @@ def plan_children(
         settings = msgspec.structs.replace(settings, redis=valkey.url)
     url, plans = url_of(sock), []
     if loops:
-        plan = ProcessPlan(url, None, metrics_socket, upgrades_zone_formats=is_alone)
+        plan = ProcessPlan(url, None, metrics_socket, upgrades_zone_formats=is_alone, name=LOOPS_NAME)
         plans.append(ChildPlan(LOOPS_NAME, msgspec.structs.replace(settings, roles=loops), plan))
     loads, gateway = WorkerLoads(settings.workers), msgspec.structs.replace(settings, roles=("gateway",))
     for seat in range(settings.workers):
         is_first = not plans
-        plan = ProcessPlan(
-            url, sock, metrics_socket if is_first else None, upgrades_zone_formats=is_alone and is_first, loads=loads
-        )
-        plans.append(ChildPlan(f"gateway {seat + 1}", gateway, plan, seat))
+        name = f"gateway {seat + 1}"
+        counts, raises_formats = metrics_socket if is_first else None, is_alone and is_first
+        plan = ProcessPlan(url, sock, counts, upgrades_zone_formats=raises_formats, loads=loads, name=name)
+        plans.append(ChildPlan(name, gateway, plan, seat))
     return plans

@@ -16,7 +16,7 @@ from sqlalchemy import Table, func, insert, select
 from engine.archive import apply, reader
 from engine.archive.projection import fold_events
 from engine.archive.reader import Checkpoint
-from engine.domain import jobs
+from engine.domain import archive_lag, jobs
 from engine.domain.jobs import CommandInput
 from engine.errors import Indeterminate, Unavailable
 from engine.runtime import Engine
@@ -24,8 +24,8 @@ from engine.sql.schema import event_channels, events, notifications, offers
 from engine.sql.schema import jobs as job_rows
 from engine.store import keys, pipeline
 from engine.types import DEFAULT_ZONE, Epoch, JobId, Principal, TechnicianId, UserId
-from engine.workers import archive_lag, position_archive
 from engine.workers import archiver as writer
+from engine.workers import position_archive
 from engine.zone import log
 from tests.archive.conftest import DatabaseAway
 from tests.support import people

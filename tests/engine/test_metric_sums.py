@@ -12,7 +12,8 @@ from engine.process.metrics import Histogram, Metrics
 def process_metrics(number: float) -> Metrics:
     """Return the metrics of a process in which each metric has the value ``number``."""
     metrics, durations = Metrics(), Histogram()
-    metrics.commands.labels("claim", "ok").inc(number)
+    for _ in range(int(number)):
+        metrics.commands.add("claim", "ok", 0.003)
     for name, across in (("sockets", "sum"), ("lag", "max"), ("open", "min")):
         metrics.add_callback_metric(name, "text", lambda: {("main",): number}, "zone", across=across)  # type: ignore[arg-type]
     for _ in range(int(number)):
@@ -44,6 +45,9 @@ def test_numbers_of_processes_are_combined() -> None:
         'callout_op_count{op="claim"}': 8,
         'callout_op_sum{op="claim"}': 8 * 0.003,
         "callout_match_degraded_total": 0,
+        "callout_claims_total": 0,
+        "callout_command_count": 8,
+        "callout_command_sum": 8 * 0.003,
     }
     text = MetricSums().render([process_metrics(3).families(), process_metrics(5).families()]).decode()
     assert (

@@ -91,6 +91,30 @@ async def test_sockets_are_spread(wide_server: Server) -> None:
     assert max(counts) <= 0.65 * sum(counts), counts
 
 
+async def test_figures_are_of_all_workers(wide_server: Server) -> None:
+    """`/v1/stats` adds up the sockets of both workers, and `/v1/system` names all three processes, whichever worker
+    answers.
+    """
+    headers = {"Authorization": f"Bearer {await admin_token(wide_server)}"}
+    address = wide_server.url.replace("http", "ws") + "/v1/ws"
+    async with AsyncExitStack() as stack:
+        for _ in range(12):
+            await stack.enter_async_context(connect(address, subprotocols=SUBPROTOCOLS, proxy=None))
+
+        async def are_counted() -> bool:
+            async with open_http(wide_server.url) as client:
+                items = (await client.get("/v1/stats", headers=headers)).json()["items"]
+                return bool(items) and items[-1]["sockets"] == 12
+
+        await wait_until(are_counted, within_s=20, what="the sockets in the figures")
+        for _ in range(4):  # each request is on a connection of its own
+            async with open_http(wide_server.url) as client:
+                system = (await client.get("/v1/system", headers=headers)).json()["system"]
+            sockets = {process["name"]: process["sockets"] for process in system["processes"]}
+            assert sorted(sockets) == sorted(PROCESS_NAMES) and sockets["loops"] == 0
+            assert sum(sockets.values()) == 12 and system["problems"] == []
+
+
 async def test_a_killed_worker_is_started_again(wide_server: Server) -> None:
     """While a killed worker is started again, the other one serves. The killed worker's counters are kept, so no sum
     over all workers falls."""

@@ -9,17 +9,30 @@ WORKERS ?= 4
 # Processes that the tests start would compile all of Callout again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-long test-redis test-cluster test-wide test-wheel test-image check check-deploy bench faults mutants lock clean fmt
+.PHONY: run web test test-long test-redis test-cluster test-wide test-wheel test-image check check-deploy bench faults mutants lock clean fmt
 
-$(VENV)/ready: requirements.lock pyproject.toml hatch_build.py server/gateway/_send_frame.c
+# What the program needs, and what builds it: `make run` installs no more. Without the npm registry the pages are not built.
+$(VENV)/runs: requirements-run.lock pyproject.toml hatch_build.py server/gateway/_send_frame.c
 	@command -v $(PY) >/dev/null || { echo "Callout needs $(PY) (or: make PY=python3)"; exit 1; }
 	test -x $(BIN)/python || $(PY) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-run.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python web/build.py >/dev/null || true
 	@touch $@
 
-run: $(VENV)/ready
+# The tests, checks and benchmarks need more.
+$(VENV)/ready: $(VENV)/runs requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+run: $(VENV)/runs
+	@$(BIN)/python web/build.py >/dev/null || true
 	$(BIN)/callout demo
+
+# Build the pages of web/ into server/web/built, if something in web/ has changed, and print how much each loads.
+web: $(VENV)/runs
+	$(BIN)/python -m server.api.typescript web/shared/schema.ts
+	$(BIN)/python web/build.py
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
@@ -62,6 +75,7 @@ check: $(VENV)/ready check-deploy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python web/check.py
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 	$(BIN)/python -m pytest -qq --collect-only >/dev/null
 
@@ -87,14 +101,16 @@ mutants: $(VENV)/ready
 	CALLOUT_TEST_MUTANTS=all $(BIN)/python -m pytest -q --numprocesses $(WORKERS) tests/nemesis/test_mutants.py
 
 fmt: $(VENV)/ready
-	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format . ; $(BIN)/python web/check.py fmt
 
 lock: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra bench \
 		--no-header --no-emit-index-url --no-annotate -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra build --constraint requirements.lock \
+		--no-header --no-emit-index-url --no-annotate -o requirements-run.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--no-header --no-emit-index-url --no-annotate -o deploy/requirements.lock deploy/requirements.in
 
 clean:
-	rm -rf $(VENV) .callout dist build
+	rm -rf $(VENV) .callout dist build server/web/built web/node_modules

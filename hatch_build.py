@@ -1,11 +1,16 @@
-"""The build hook: compile the server's one C module, if a C compiler and the headers of Python are there.
+"""The build hook: build the pages of ``web/``, and compile the server's one C module.
 
-Without them the build succeeds too, and Callout does the same in Python (server/gateway/broadcast_send.py). A wheel
-with the module is for one version of Python and one platform. A wheel without it is for all; ``CC=false`` builds it.
+The C module is compiled if a C compiler and the headers of Python are there. Without them the build succeeds too, and
+Callout does the same in Python (server/gateway/broadcast_send.py). A wheel with the module is for one version of Python
+and one platform. A wheel without it is for all; ``CC=false`` builds it.
+
+The pages are in every wheel and source distribution: without them the build fails. An editable install without the npm
+registry succeeds and says so; its server says ``make web``.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -13,6 +18,7 @@ import sys
 import sysconfig
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -44,11 +50,24 @@ def compile_module(root: Path, target: Path) -> str | None:
     return None
 
 
-class CompileHook(BuildHookInterface[Any]):
+def load_web_build(root: Path) -> ModuleType:
+    """Return the module ``web/build.py`` of the checkout ``root``, which is no package."""
+    spec = importlib.util.spec_from_file_location("callout_web_build", root / "web" / "build.py")
+    if spec is None or spec.loader is None:
+        raise ImportError("web/build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class BuildHook(BuildHookInterface[Any]):
     """Adds the module to the wheel. In an editable install it lies beside its source, where git ignores it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile the module before the wheel is packed."""
+        """Build the pages and compile the module before the wheel is packed."""
+        self._build_pages(is_required=version != "editable")
+        if self.target_name != "wheel":
+            return
         self._folder = TemporaryDirectory()
         is_editable = version == "editable"
         target = Path(self.root, MODULE) if is_editable else Path(self._folder.name, Path(MODULE).name)
@@ -60,6 +79,19 @@ class CompileHook(BuildHookInterface[Any]):
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
 
+    def _build_pages(self, *, is_required: bool) -> None:
+        """Build the pages into ``server/web/built``, which every distribution contains. Raises BuildError if they are
+        required and cannot be built.
+        """
+        web = load_web_build(Path(self.root))
+        try:
+            web.build(Path(self.root))
+        except web.BuildError as error:
+            if is_required:
+                raise
+            self.app.display_warning(f"The pages of web/ are not built, the server runs without them: {error}")
+
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove the compiled module after the wheel is packed."""
-        self._folder.cleanup()
+        if self.target_name == "wheel":
+            self._folder.cleanup()

@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import CalloutError, Indeterminate, NotFound, Unavailable
 from engine.process.metrics import CONTENT_TYPE
+from engine.process.settings import Settings
 from engine.runtime import Engine
 from server.api import asyncapi, openapi
 from server.api.api_docs import Document
@@ -43,7 +44,10 @@ from server.http.auth import AuthenticationLayer
 from server.http.http_metrics import HttpMetrics
 from server.schemas import problems
 from server.schemas.fields import TRACE
-from server.web.front import DocsPages, FrontPage
+from server.web.assets import Assets
+from server.web.built import BuiltPages
+from server.web.docs_pages import DocsPages
+from server.web.shells import BELOW, SHELLS, ShellPage
 from server.web.static import StaticFiles
 from server.whole_server import WholeServer
 
@@ -210,11 +214,19 @@ def _router(app_state: AppState, routes: Iterable[Route]) -> routing.Router:
     for route in routes:
         by_path.setdefault(route.path, []).append(route)
     paths = [routing.Route(path, Endpoint(app_state, group)) for path, group in by_path.items()]
-    files, docs = StaticFiles(), DocsPages()
-    paths += [routing.Route(path, files) for path in ("/web/", "/web/{name}")]
-    paths += [routing.Route(path, docs) for path in ("/docs/", "/docs/{name}")]
-    paths.append(routing.Route("/", FrontPage(app_state.engine.settings.demo)))
+    paths += _page_routes(app_state.engine.settings)
     return routing.Router(paths, redirect_slashes=False, default=_not_found)
+
+
+def _page_routes(settings: Settings) -> list[routing.Route]:
+    """Return the routes of what browsers load."""
+    files, pages = StaticFiles(), BuiltPages()
+    shells = {path: ShellPage(path, pages, settings) for path in SHELLS}
+    paths = [routing.Route("/assets/{name}", Assets(pages))]
+    paths += [routing.Route(path, shell) for path, shell in shells.items()]
+    paths += [routing.Route(f"{path}/{{rest:path}}", shells[path]) for path in BELOW]
+    paths += [routing.Route(path, files) for path in ("/web/", "/web/{name}")]
+    return [*paths, routing.Route("/docs/{name}", DocsPages())]
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,9 +17,16 @@ from server.api import reference
 from server.gateway.protocol import Close
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("engine", "server", "clients", "lua", "tests", "bench", "docs")
-README_FOLDERS = ("", "lua", "bench", "clients/python", "clients/javascript")
+FOLDERS = ("engine", "server", "clients", "lua", "tests", "bench", "docs", "web")
+README_FOLDERS = ("", "lua", "web", "bench", "clients/python", "clients/javascript")
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / room / "README.md" for room in README_FOLDERS)])
+
+
+def is_written(path: Path) -> bool:
+    """Return whether somebody wrote the file: what `make web` installs and builds is no source."""
+    return not {"node_modules", "built"} & set(path.parts) and path.name != "schema.ts"
+
+
 SEARCHED_FILES = sorted(
     {
         *PAGES,
@@ -27,7 +34,7 @@ SEARCHED_FILES = sorted(
             p
             for room in FOLDERS
             for p in (ROOT / room).rglob("*")
-            if p.suffix in {".py", ".lua", ".js", ".toml", ".html", ".css", ".c"}
+            if p.suffix in {".py", ".lua", ".js", ".ts", ".tsx", ".toml", ".html", ".css", ".c"} and is_written(p)
         ),
     }
 )
@@ -38,7 +45,7 @@ PAGE_OF_PAPER = {"DESIGN": "design.md", "PROTOCOL": "protocol.md"}
 FOREIGN_PAPERS = ("FACTS", "CASES", "HOUSE", "DURABLE", "SCENARIOS", "INTELLIGENCE")
 """Papers that are no part of the project, so no text may cite them."""
 CITATION_PATTERN = re.compile(r"\b(DESIGN|PROTOCOL) §(\d+)|\bG(\d{1,2})\b")
-FOREIGN_PAPER_PATTERN = re.compile(rf"\b(?:{'|'.join(FOREIGN_PAPERS)})\b|\.\./shared\b")
+FOREIGN_PAPER_PATTERN = re.compile(rf"\b(?:{'|'.join(FOREIGN_PAPERS)})\b|\.\./shared\b(?!/\S+\.(?:tsx?|css)\")")
 LINK_PATTERN = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]*))?\)")
 PATH_PATTERN = re.compile(
     rf"(?<![\w./:…-])((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|lua|md|toml|js|c|csv))\b(?:::(\w+))?"

@@ -82,12 +82,13 @@ def build(steps: list[tuple[str, str]], python: str) -> None:
         (WORK / "src" / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, WORK / "src" / file)
     mounts = [option for name in ("src", "opt", "wheel") for option in ("--bind", f"{WORK}/{name}", f"/{name}")]
-    # The package registries are those that are configured for pip on this machine.
+    # The package registries are those that are configured for pip and npm on this machine.
     found_at = os.environ.get("PIP_FIND_LINKS", "").split()
-    places = ("/etc", str(Path.home() / ".config" / "pip"), *found_at)
+    places = ("/etc", str(Path.home() / ".config" / "pip"), str(Path.home() / ".npmrc"), *found_at)
     configured = [place for place in places if place.startswith("/") and Path(place).exists()]
     mounts += [option for path in configured for option in ("--ro-bind", path, path)]
-    shown = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
+    passed_on = ("PIP_", "SSL_", "NPM_CONFIG_", "npm_config_")
+    shown = {name: value for name, value in os.environ.items() if name.startswith(passed_on)}
     shown |= {"PIP_QUIET": "1", "PATH": f"{python}/bin:/usr/bin:/usr/sbin", "HOME": str(Path.home())}
     environment = [option for name, value in shown.items() for option in ("--setenv", name, value)]
     for name, rest in steps:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import runpy
 from collections.abc import Mapping
@@ -15,9 +14,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.process.origins import normalise_origin
+from engine.process.origins import normalise_origins
 from engine.process.settings_checks import value_problems
 from engine.process.settings_file import ZONES_TABLE, read_file
+from engine.process.settings_names import VARIABLE_PREFIX, is_unknown, suggestion
 from engine.process.zone_tables import read_zone_tables, served_zones
 from engine.rules.zone_areas import ZoneArea
 from engine.types import DEFAULT_ZONE, NEWEST_FORMAT, Zone
@@ -254,6 +254,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             " 4506.",
         ),
     ] = ()
+    map_style: Annotated[
+        NonEmptyText | None,
+        Meta(
+            description="The address of a MapLibre style for the maps of the pages. Without it and without `map_tiles`,"
+            " a map shows what the server knows, and a browser loads nothing from elsewhere."
+        ),
+    ] = None
+    map_tiles: Annotated[
+        NonEmptyText | None,
+        Meta(description="Raster tiles for the maps: `https://tiles.example/{z}/{x}/{y}.png`."),
+    ] = None
+    map_attribution: Annotated[str, Meta(description="Whose map it is; every map shows this text.")] = ""
+    map_origins: Annotated[
+        tuple[str, ...],
+        Meta(description="Further origins from which `map_style` loads tiles, glyphs and images."),
+    ] = ()
     demo: Annotated[
         NonEmptyText | None,
         Meta(description="A file with the logins for the front page; `callout demo` sets it."),
@@ -274,11 +290,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.memory_bytes // (len(self.zones) * self.workers)
 
 
-VARIABLE_PREFIX = "CALLOUT_"
-CLIENT_VARIABLES = ("CALLOUT_URL", "CALLOUT_TOKEN")
-"""The environment variables of the client examples. They are no settings, but also no error if a shell that starts a
-server has them."""
-LIST_SETTINGS = ("zones", "roles", "origins", "app_min_version", "trusted_proxies")
+LIST_SETTINGS = ("zones", "roles", "origins", "map_origins", "app_min_version", "trusted_proxies")
 
 
 def read_settings(
@@ -297,9 +309,9 @@ def read_settings(
     names = tuple(name for name in Settings.__struct_fields__ if name != "zone_areas")
     ours = {VARIABLE_PREFIX + name.upper(): name for name in names}
     problems += [
-        f"{path}: unknown setting {name!r}{_suggestion(name, names)}" for name in sorted(set(values) - set(names))
+        f"{path}: unknown setting {name!r}{suggestion(name, names)}" for name in sorted(set(values) - set(names))
     ]
-    problems += [f"unknown {name}{_suggestion(name, ours)}" for name in sorted(env) if _is_unknown(name, ours)]
+    problems += [f"unknown {name}{suggestion(name, ours)}" for name in sorted(env) if is_unknown(name, ours)]
     values.update({ours[name]: env[name] for name in env.keys() & ours.keys()})
     values.update({name: value for name, value in flags.items() if value is not None})
     settings, wrong = _convert_values({name: value for name, value in values.items() if name in names})
@@ -309,18 +321,6 @@ def read_settings(
     if problems:
         raise SettingsError("; ".join(problems))
     return msgspec.structs.replace(settings, zones=zones, zone_areas=areas)
-
-
-def _is_unknown(variable: str, ours: Mapping[str, str]) -> bool:
-    """Return whether an environment variable looks like a setting and is none."""
-    if not variable.startswith(VARIABLE_PREFIX) or variable.startswith(VARIABLE_PREFIX + "TEST_"):
-        return False
-    return variable not in CLIENT_VARIABLES and variable not in ours
-
-
-def _suggestion(unknown: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(unknown, known, 1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _convert_values(values: dict[str, Any]) -> tuple[Settings, list[str]]:
@@ -336,13 +336,11 @@ def _convert_values(values: dict[str, Any]) -> tuple[Settings, list[str]]:
             problems.append(f"{name}: {error}")
     settings = Settings(**found)
     problems += [problem for name in found for problem in value_problems(name, settings)]
-    origins = []
-    for each in settings.origins:
-        try:
-            origins.append(normalise_origin(each))
-        except ValueError as error:
-            problems.append(str(error))
-    return msgspec.structs.replace(settings, origins=tuple(origins)), problems
+    lists: dict[str, tuple[str, ...]] = {}
+    for name in ("origins", "map_origins"):
+        lists[name], wrong = normalise_origins(name, getattr(settings, name))
+        problems += wrong
+    return msgspec.structs.replace(settings, **lists), problems
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Meta
 
-from engine.process.settings import VARIABLE_PREFIX, Settings
+from engine.process.settings import Settings
+from engine.process.settings_names import VARIABLE_PREFIX
 
 
 def settings_page() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from secrets import token_hex
 from time import monotonic
 
@@ -30,16 +29,6 @@ _REFUSALS: dict[str, CalloutError] = {
 def headers_of(scope: Scope) -> dict[bytes, str]:
     """Return the request's headers, by name in lower case."""
     return {name: value.strip().decode("latin-1") for name, value in scope["headers"]}
-
-
-def is_origin_allowed(headers: dict[bytes, str], origins: Iterable[str]) -> bool:
-    """Return whether the request may connect: it has no ``Origin`` (it does not come from a web page), or its
-    ``Origin`` is in ``origins``, or its ``Origin`` has the host of this request. The scheme is not compared: behind a
-    proxy that ends TLS, the server's scheme is not the browser's. A forged ``Origin`` gains nothing, because the server
-    reads no cookies.
-    """
-    origin = headers.get(b"origin")
-    return origin is None or origin in origins or origin.partition("://")[2] == headers.get(b"host")
 
 
 def subprotocol_of(scope: Scope) -> str | None:

@@ -12,6 +12,7 @@ from server.gateway.gateway import Gateway
 from server.gateway.handshake import AcceptLimiter
 from server.gateway.session import Session
 from server.gateway.transport import ATTACH_EXTENSION
+from server.http.origin import is_origin_allowed
 from server.http.throttle import client_address
 
 
@@ -45,7 +46,7 @@ class SocketEndpoint:
     def _refusal_reason(self, scope: Scope, headers: dict[bytes, str], subprotocol: str | None) -> str | None:
         """Return the reason to refuse the handshake (see server/gateway/handshake.py), None to accept it."""
         gateway = self._gateway
-        if not handshake.is_origin_allowed(headers, gateway.engine.settings.origins):
+        if not is_origin_allowed(headers, gateway.engine.settings.origins):
             return "origin"
         if subprotocol is None:
             return "subprotocol"

@@ -48,8 +48,18 @@ class Alive(Shape):
     ok: bool
 
 
+class MapSource(Shape):
+    """The background of the maps of the pages: a MapLibre style or raster tiles, and whose map it is. Without both, a
+    page draws what the server knows.
+    """
+
+    style: str | None = None
+    tiles: str | None = None
+    attribution: str | None = None
+
+
 class About(Shape):
-    """The facts that a client needs before it signs in."""
+    """The facts that a client needs before it signs in. ``demo``: the people are simulated."""
 
     name: str
     version: str
@@ -59,3 +69,5 @@ class About(Shape):
     socket: str
     subprotocols: list[str]
     poll: Poll
+    map: MapSource
+    demo: bool

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, field
 
+from engine.errors import FieldError
 from server.schemas.decode import Body
-from server.schemas.fields import Email, Name, Password, Phone, Token
+from server.schemas.fields import CookieName, Email, Name, Password, Phone, Token
 from server.schemas.objects import Shape
 from server.schemas.users import User
+
+NULL = {"type": "null"}
 
 
 class Register(Body):
@@ -19,15 +22,31 @@ class Register(Body):
     name: Name
     role: Literal["customer", "technician"]
     phone: Phone | None = None
+    cookie: CookieName | None = None
 
 
 class Login(Body):
     email: Annotated[str, Meta(min_length=1, max_length=300)]
     password: Annotated[str, Meta(max_length=256)]
+    cookie: CookieName | None = None
 
 
 class RefreshToken(Body):
-    refresh_token: Token
+    """A session: its refresh token, or the app whose cookie has it. One of the two."""
+
+    rules_schema: ClassVar[dict[str, Any]] = {
+        "oneOf": [
+            {"required": ["refresh_token"], "properties": {"refresh_token": {"type": "string"}, "cookie": NULL}},
+            {"required": ["cookie"], "properties": {"cookie": {"type": "string"}, "refresh_token": NULL}},
+        ]
+    }
+    refresh_token: Token | None = None
+    cookie: CookieName | None = None
+
+    def find_errors(self) -> list[FieldError]:
+        if (self.refresh_token is None) == (self.cookie is None):
+            return [FieldError("/refresh_token", "Required, or else the name of a cookie")]
+        return []
 
 
 class NewTicket(Body):
@@ -40,14 +59,14 @@ class NewTicket(Body):
 
 class TokensReply(Shape):
     """A user and their new tokens. ``access_token`` is a bearer token, valid for ``expires_in`` seconds. Each use of
-    ``refresh_token`` replaces it.
+    ``refresh_token`` replaces it. With ``cookie`` the refresh token is in the cookie alone.
     """
 
     user: User
     access_token: str
-    refresh_token: str
     token_type: Literal["Bearer"]
     expires_in: int
+    refresh_token: str | None = None
 
 
 class ActiveLogin(Shape):

@@ -74,6 +74,10 @@ Email = Annotated[
 ]
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
+CookieName = Annotated[
+    str,
+    Meta(pattern=r"^[a-z]{1,16}$(?!\n)", description="the app whose session is in a cookie: 1 to 16 letters a to z"),
+]
 Version = Annotated[int, Meta(ge=0, le=2**53)]
 TRACE = r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 Trace = Annotated[str, Meta(pattern=rf"^{TRACE}$(?!\n)", description="a traceparent (W3C Trace Context), version 00")]

@@ -18,6 +18,7 @@ from engine.errors import NotFound
 from server.api.endpoint import send_problem
 from server.http.responses import Header
 from server.schemas.problems import WrongMethod
+from server.web.policy import content_policy, safety_headers
 
 WEB_FOLDER = Path(__file__).parent
 CLIENT_FOLDER = Path(__file__).parents[2] / "clients" / "javascript"
@@ -32,18 +33,7 @@ MEDIA_TYPES = {
 }
 """The content type of each kind of file that is served. Files of other kinds in the folder are not served."""
 
-CONTENT_POLICY = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-"""Scripts, styles and images only as files from this server, none inside the page. So a script that somebody writes
-into a name or an address does not run.
-"""
-
-SECURITY_HEADERS: tuple[Header, ...] = (
-    (b"content-security-policy", CONTENT_POLICY),
-    (b"referrer-policy", b"no-referrer"),
-)
+SECURITY_HEADERS = safety_headers(content_policy())
 
 
 class File(NamedTuple):

@@ -13,6 +13,7 @@ from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.polling import POLL_INTERVALS_S
 from server.http.responses import Response
+from server.schemas.about import MapSource
 from server.schemas.decode import Body, NoQuery
 from server.schemas.towns import TOWN_FILE
 
@@ -68,6 +69,10 @@ async def meta(call: RequestContext[Body, NoQuery]) -> Response:
             "socket": "/v1/ws",
             "subprotocols": ["callout.v1.json", "callout.v1.msgpack"],
             "poll": POLL_INTERVALS_S,
+            "map": MapSource(
+                style=settings.map_style, tiles=settings.map_tiles, attribution=settings.map_attribution or None
+            ),
+            "demo": settings.demo is not None,
         }
     )
 

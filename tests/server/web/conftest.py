@@ -13,13 +13,9 @@ from engine.process.signer import sign_token
 from engine.types import DEFAULT_ZONE, Principal, UserId
 from engine.zone import log
 from server.serve import RunningServer, run_server
-from tests.server.web import chromium
-from tests.server.web.chromium import Browser, Page
 from tests.server.web.network_proxy import NetworkProxy
-
-NO_BROWSER_MESSAGE = (
-    "NO CHROMIUM ON THIS MACHINE: the browser's client is NOT tested (Debian: apt-get install chromium)"
-)
+from tests.support import browser as browsers
+from tests.support.browser import Browser, Page
 
 OPEN_CLIENT_SCRIPT = """
     const { Callout } = await import("/web/callout.js");
@@ -36,12 +32,12 @@ OPEN_CLIENT_SCRIPT = """
 
 
 @pytest.fixture(scope="package")
-async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+async def browser() -> AsyncIterator[Browser]:
     """Start one Chromium for all tests of this package. Skip them if none is installed."""
-    binary = chromium.find_binary()
+    binary = browsers.find_binary()
     if binary is None:
-        pytest.skip(NO_BROWSER_MESSAGE)
-    async with chromium.start_browser(binary, tmp_path_factory.mktemp("chromium")) as opened:
+        pytest.skip(browsers.NO_BROWSER_MESSAGE)
+    async with browsers.start_browser(binary) as opened:
         yield opened
 
 

@@ -12,10 +12,10 @@ from engine.identity import tokens
 from engine.types import DEFAULT_ZONE, Principal
 from engine.workers import scheduler
 from server.serve import RunningServer
-from tests.server.web.chromium import Page
 from tests.server.web.conftest import OPEN_CLIENT_SCRIPT, logged_seqs, open_client, token
 from tests.server.web.network_proxy import NetworkProxy
 from tests.support import people
+from tests.support.browser import Page
 
 SHORT_DELAYS = "window.jitter = Math.random; Math.random = () => 0.02;"
 """A script that shortens each retry delay to 2 % of its ceiling, so that the tests do not wait."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from server.serve import RunningServer
-from tests.server.web.chromium import Page
+from tests.support.browser import Page
 
 IMPORT_CLIENT = 'const { Backoff, CalloutError, Cursors, mayReconnect } = await import("/web/callout.js");'
 

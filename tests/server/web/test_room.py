@@ -13,9 +13,9 @@ import pytest
 from engine.rules.fixes import Fix
 from engine.technicians import live
 from server.serve import RunningServer
-from tests.server.web.chromium import Page
 from tests.server.web.conftest import open_client
 from tests.support import chat, people, socket_client
+from tests.support.browser import Page
 from tests.support.room_scene import RoomScene, open_scene, run_shared_server
 
 CLIENTS_PAGE = Path(__file__).resolve().parents[3] / "docs" / "clients.md"

@@ -9,7 +9,7 @@ import orjson
 from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import RunningServer
-from tests.server.web.chromium import Browser, Page
+from tests.support.browser import Browser, Page
 
 IS_CONNECTED = 'document.querySelector("#status").textContent === "connected by socket"'
 

@@ -1,0 +1,3 @@
+// Modules that are no TypeScript.
+
+declare module "*.css";

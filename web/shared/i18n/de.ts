@@ -1,0 +1,91 @@
+// German.
+
+import type { Texts } from "./i18n.ts";
+
+export const de: Texts = {
+  "action.back": "Zurück",
+  "action.cancel": "Abbrechen",
+  "action.close": "Schließen",
+  "action.retry": "Noch einmal",
+  "action.sign_in": "Anmelden",
+  "action.sign_out": "Abmelden",
+
+  "app.name": "Callout",
+  "app.skip": "Zum Inhalt",
+
+  "connection.connected": "Live",
+  "connection.offline": "Offline",
+  "connection.polling": "Live, durch Abfragen",
+  "connection.reconnecting": "Verbindet neu",
+
+  "demo.ribbon": "Demo: simulierte Personen, keine echten Aufträge, kein echtes Geld",
+
+  "error.request": "Anfrage {id}",
+  "error.unreachable":
+    "Der Server antwortet nicht. Vielleicht wurde es getan: Es wird mit demselben Schlüssel noch einmal gesendet.",
+
+  "role.admin": "Admin",
+  "role.customer": "Kunde",
+  "role.mediator": "Vermittlung",
+  "role.onboarding_manager": "Aufnahme",
+  "role.ops_manager": "Einsatzleitung",
+  "role.service": "Dienst",
+  "role.technician": "Techniker",
+
+  "sign.create": "Konto anlegen",
+  "sign.email": "E-Mail",
+  "sign.enter": "Anmelden",
+  "sign.have_account": "Ich habe ein Konto",
+  "sign.hint.book": "Jemanden buchen, der zu Ihnen kommt, und sehen, wo er ist.",
+  "sign.hint.console": "Für Einsatzleitung, Vermittlung, Aufnahme und Admins.",
+  "sign.hint.tech": "Angebote in der Nähe bekommen, eines nehmen und für die Arbeit bezahlt werden.",
+  "sign.name": "Ihr Name",
+  "sign.new": "Ich bin neu hier",
+  "sign.password": "Passwort",
+  "sign.password_hint": "Mindestens 8 Zeichen. Ein Satz ist gut.",
+  "sign.phone": "Telefon (wenn Sie mögen)",
+  "sign.staff_hint": "Der erste Admin meldet sich mit einem Token an: `callout token --role admin` gibt eines aus.",
+  "sign.title.book": "Kunde",
+  "sign.title.console": "Konsole",
+  "sign.title.tech": "Techniker",
+  "sign.token": "Token",
+  "sign.token_label": "Zugangstoken",
+  "sign.wrong_role": "Dieses Konto gehört zur Rolle {role} und arbeitet in einer anderen App.",
+
+  "start.api": "API",
+  "start.api_text": "Jede Route und jede Nachricht mit Beispielen, auch zum Ausprobieren.",
+  "start.book": "Kunde",
+  "start.book_text": "Einen Dienst buchen, sehen, wer kommt und wo er ist, schreiben, unterschreiben, bewerten.",
+  "start.console": "Konsole",
+  "start.console_text": "Die Stadt, live: Aufträge, Personen, Streitfälle, Nachfrage und das laufende Protokoll.",
+  "start.demo_logins": "Ein Klick, und Sie sind drin",
+  "start.demo_logins_text": "Diese Personen gibt es nur in dieser Demo.",
+  "start.docs": "Dokumentation",
+  "start.first_hour": "Die erste halbe Stunde",
+  "start.headline": "Aufträge erreichen die Richtigen, und genau einer bekommt jeden.",
+  "start.intro":
+    "Ein Kunde bucht. Passende Techniker in der Nähe werden sofort gefragt. Genau einer gewinnt, und alle Beteiligten verfolgen die Arbeit, bis sie bezahlt ist.",
+  "start.open": "Öffnen",
+  "start.ready": "Bereit",
+  "start.not_ready": "Nicht bereit",
+  "start.signed_in": "Angemeldet als {name}",
+  "start.tech": "Techniker",
+  "start.tech_text": "Online gehen, Angebote bekommen, eines nehmen und den Auftrag Schritt für Schritt erledigen.",
+  "start.try": "Ausprobieren",
+  "start.try_text": "Jede Operation von Hand senden und jede Nachricht sehen.",
+  "start.version": "Version {version}",
+  "start.who": "Wer sind Sie?",
+
+  "theme.dark": "Dunkel",
+  "theme.label": "Darstellung",
+  "theme.light": "Hell",
+  "theme.system": "Wie das System",
+
+  "time.ago": "vor {duration}",
+  "time.days_hours": "{d} T {h} h",
+  "time.hours": "{n} h",
+  "time.hours_minutes": "{h} h {m} min",
+  "time.minutes": "{n} min",
+  "time.now": "gerade eben",
+  "time.seconds": "{n} s",
+};

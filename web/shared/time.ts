@@ -1,0 +1,70 @@
+// Times, in the clock of the zone, and durations in words.
+
+import { signal } from "@preact/signals";
+import { language, t } from "./i18n/i18n.ts";
+
+let offsetMs = 0;
+
+/** Take over the server's clock, from a text of it that has just arrived. */
+export function setServerTime(now: string): void {
+  offsetMs = Date.parse(now) - Date.now();
+}
+
+/** Return the time of the server in ms since 1970. What runs out there runs out here at the same moment. */
+export function serverNow(): number {
+  return Date.now() + offsetMs;
+}
+
+/** The time of the server, renewed once a second while the page is visible: for texts such as "12 s ago". */
+export const clock = signal(serverNow());
+let timer: ReturnType<typeof setInterval> | undefined;
+function runClock() {
+  clearInterval(timer);
+  if (document.hidden) return;
+  clock.value = serverNow();
+  timer = setInterval(() => (clock.value = serverNow()), 1000);
+}
+document.addEventListener("visibilitychange", runClock);
+runClock();
+
+/** Return `14:05` in the time zone `timeZone`, by default that of the browser. */
+export function timeOfDay(at: string | number, timeZone?: string): string {
+  return new Intl.DateTimeFormat(language.value, { hour: "2-digit", minute: "2-digit", timeZone }).format(new Date(at));
+}
+
+/** Return `Tue 3 Dec, 14:05`. */
+export function dayAndTime(at: string | number, timeZone?: string): string {
+  return new Intl.DateTimeFormat(language.value, {
+    weekday: "short",
+    day: "numeric",
+    month: "short",
+    hour: "2-digit",
+    minute: "2-digit",
+    timeZone,
+  }).format(new Date(at));
+}
+
+/** Return a duration in seconds as one short text: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`. */
+export function duration(seconds: number): string {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return t("time.seconds", { n: s });
+  const min = Math.round(s / 60);
+  if (min < 60) return t("time.minutes", { n: min });
+  const [h, m] = [Math.floor(min / 60), min % 60];
+  if (h < 48) return m ? t("time.hours_minutes", { h, m }) : t("time.hours", { n: h });
+  return t("time.days_hours", { d: Math.floor(h / 24), h: h % 24 });
+}
+
+/** Return `12 s ago`, by the clock of the server. In a component it is renewed each second. */
+export function ago(at: string | number): string {
+  const seconds = (clock.value - new Date(at).getTime()) / 1000;
+  return seconds < 5 ? t("time.now") : t("time.ago", { duration: duration(seconds) });
+}
+
+/** Return a distance in metres as `350 m` or `2.4 km`. */
+export function distance(metres: number): string {
+  const number = (value: number, digits: number) =>
+    new Intl.NumberFormat(language.value, { maximumFractionDigits: digits }).format(value);
+  if (metres < 950) return `${number(Math.round(metres / 10) * 10, 0)} m`;
+  return `${number(metres / 1000, metres < 20_000 ? 1 : 0)} km`;
+}

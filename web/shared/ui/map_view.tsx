@@ -1,0 +1,41 @@
+// A map in a page. Its code is loaded when the first map is shown.
+
+import { useEffect, useRef } from "preact/hooks";
+import type { CityMap, Place } from "../map.ts";
+import { loadMeta } from "../meta.ts";
+
+interface MapViewProps {
+  /** What the map shows, read aloud. */
+  label: string;
+  /** Where to look first; by default the demo's town, else the world. */
+  view?: { center: Place; zoom: number };
+  /** Called once, when the map is there. What it returns is called before the map goes. */
+  ready?: (map: CityMap) => void | (() => void);
+}
+
+export function MapView({ label, view, ready }: MapViewProps) {
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    let [gone, map, end] = [false, null as CityMap | null, undefined as void | (() => void)];
+    void (async () => {
+      const [maps, meta] = await Promise.all([import("../map.ts"), loadMeta()]);
+      const town = await maps.readTown(meta);
+      await document.fonts.ready;
+      if (gone || !box.current) return;
+      const bounds = maps.boxOf(town);
+      map = new maps.CityMap(box.current, meta, town, view ?? { center: [13.4, 52.52], zoom: 11 });
+      if (!view && bounds) map.map.fitBounds(bounds, { padding: 24, animate: false });
+      end = ready?.(map);
+    })();
+    return () => {
+      gone = true;
+      end?.();
+      map?.remove();
+    };
+  }, []);
+  return (
+    <div class="map-view">
+      <div class="map-canvas" ref={box} role="region" aria-label={label} />
+    </div>
+  );
+}

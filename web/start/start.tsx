@@ -1,0 +1,7 @@
+// The start page: who are you?
+
+import "../shared/theme.css";
+import { render } from "preact";
+import { App } from "./page.tsx";
+
+render(<App />, document.getElementById("app")!);

@@ -1,0 +1,7 @@
+// The entry of /track/<token>: one job, for whoever has the link.
+
+import "../shared/theme.css";
+import { render } from "preact";
+import { App } from "./page.tsx";
+
+render(<App />, document.getElementById("app")!);

@@ -31,6 +31,7 @@ NAMES = (
     "resume",
     "slow",
     "soak",
+    "upload",
     "wave",
     "wide",
 )

@@ -18,6 +18,7 @@ import pytest
 from bench.__main__ import NAMES
 from bench.load import chat_servers
 from bench.load.centrifugo import publish_request
+from bench.load.hostile_bodies import hostile_requests
 from bench.load.idle_servers import PEER_STARTERS
 from bench.load.memory_samples import KeyKind, Sample, kind_of, slope_a_minute, steepest_process
 from bench.peer_programs import GoProgram
@@ -312,6 +313,15 @@ async def test_resume_runs() -> None:
     for figure in ("events lost", "events received twice", "clients that received recovered:false"):
         assert figures[figure] == 0, figure
     assert figures["of these, replayed"] > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+async def test_upload_runs() -> None:
+    """The benchmark `upload` sends hostile requests, and fails if the server answers one with a server error."""
+    figures = await run_quick("upload", "--repeat", "1")
+    assert figures["longest answer to a ping, at rest"] > 0
+    assert all(figures[each.name] > 0 for each in hostile_requests())
+    assert figures["all uploads at once: memory"] >= 0
 
 
 async def test_wave_runs() -> None:

@@ -21,7 +21,7 @@ import msgspec
 
 from engine.errors import CalloutError, FieldError, Invalid, NotJson
 from server.schemas.decode import convert_or_refuse
-from server.schemas.json_text import find_nul, has_many_values
+from server.schemas.json_text import find_nul, is_large
 from server.schemas.ops import OP_STRUCTS, Op
 
 MAX_WRONG_FRAMES, WRONG_FRAMES_WITHIN_S = 10, 10.0
@@ -148,7 +148,7 @@ def _decode_slowly(raw: bytes, first_error: Exception) -> Op:
         raise WrongMessage(Invalid("A message is one object"), fatal=True)
     if not value:
         raise EmptyObject
-    if has_many_values(raw):
+    if is_large(raw):
         raise WrongMessage(Invalid("Too many values, and a wrong one", errors=[FieldError("", str(first_error))]))
     return _decode_as_op(value, FieldError("", str(first_error)))
 

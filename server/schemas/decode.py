@@ -17,7 +17,15 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, 
 import msgspec
 
 from engine.errors import FieldError, Invalid, NotJson, NotText
-from server.schemas.json_text import MAX_ERRORS, find_nul, has_many_values, json_pointer, nul_errors
+from server.schemas.json_text import (
+    MAX_ERRORS,
+    MAX_VALUES,
+    find_nul,
+    has_many_values,
+    is_large,
+    json_pointer,
+    nul_errors,
+)
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -87,11 +95,13 @@ def decode_body(kind: type[T], raw: bytes) -> T:
     Raises NotJson or NotText (400) if the body is not JSON (NaN is not), and Invalid (422) with every wrong field.
     """
     raw = raw or b"{}"
+    if has_many_values(raw, MAX_VALUES):
+        raise Invalid(errors=[FieldError("", f"At most {MAX_VALUES} values")])
     try:
         value: T = _decoder(kind).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         untyped = _decode_untyped(raw)
-        if has_many_values(raw):
+        if is_large(raw):
             raise Invalid(errors=[first_error(error)]) from None
         value = convert_or_refuse(kind, untyped, first_error(error))
     if errors := find_nul(raw):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from engine.errors import Invalid, NotJson
+from server.gateway import protocol
 from server.schemas import decode, fields, json_text, query
 from server.schemas.fields import MAX_METADATA_DEPTH
 from server.schemas.jobs import Commands, JobsQuery, NewJob, Step
 from server.schemas.positions import Location
 from server.schemas.technicians import Review, SetAvailability, TechniciansQuery
+from server.schemas.vault import Sign
 
 JOB = {"service": "srv_1", "lat": 52.5, "lon": 13.4, "address": "Torstrasse 1"}
 
@@ -173,11 +176,13 @@ def test_a_good_booking_is_decoded() -> None:
     assert (job.amount, job.metadata, job.reference) == (4500, {"floor": 3}, "A-1")
 
 
+SIGNATURE = json.dumps({"sha256": "0" * 64, "name": "Carla", "strokes": [[[1_000_000] * 3] * 5_000]}).encode()
+"""The largest good signature."""
 LARGE: dict[str, bytes] = {
-    "items": b'{"items":[' + b"{}," * 20_000 + b"{}]}",
+    "items": b'{"items":[' + b"{}," * 10_000 + b"{}]}",
     "unknown fields": b'{"a":0,' + b",".join(b'"f%d":[]' % n for n in range(8_000)) + b"}",
-    "metadata": b'{"lat":1,"lon":2,"address":"x","metadata":{"a":[' + b"0," * 30_000 + b"0]}}",
-    "NUL": b'{"lat":1,"lon":2,"address":"x","metadata":{"a":["\\u0000"' + b",0" * 30_000 + b"]}}",
+    "metadata": b'{"lat":1,"lon":2,"address":"x","metadata":{"a":[' + b"0," * 20_000 + b"0]}}",
+    "NUL": b'{"lat":1,"lon":2,"address":"x","metadata":{"a":["\\u0000"' + b",0" * 20_000 + b"]}}",
 }
 
 
@@ -192,8 +197,24 @@ def test_a_large_wrong_body_is_refused_without_a_look_at_each_value(name: str, m
     with pytest.raises(Invalid) as refusal:
         decode.decode_body(Commands if name == "items" else NewJob, LARGE[name])
     assert len(refusal.value.errors) == 1 and checked == []
+    with pytest.raises(Invalid) as many:
+        decode.decode_body(Sign, b'{"strokes":[[[' + b"1," * 180_000 + b"1]]]}")
+    assert many.value.errors == [("", "At most 25000 values")]
+    assert decode.decode_body(Sign, SIGNATURE).strokes == [[[1_000_000] * 3] * 5_000]
     small = {"service": "srv 1", "metadata": {"a": "\0"}}
     assert set(errors_in(NewJob, small)) > {"/service", "/metadata/a"} and checked
+
+
+def test_a_large_wrong_message_names_its_first_error() -> None:
+    """The same holds for messages of a socket, in both encodings."""
+    message = {"id": 1, "op": "subscribe", "subs": [{"channel": "a b"}] * 3_000}
+    for decode_message, raw in (
+        (protocol.decode, msgspec.json.encode(message)),
+        (protocol.decode_msgpack, msgspec.msgpack.encode(message)),
+    ):
+        with pytest.raises(protocol.WrongMessage) as refusal:
+            decode_message(raw)
+        assert isinstance(refusal.value.error, Invalid) and len(refusal.value.error.errors) == 1
 
 
 def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:

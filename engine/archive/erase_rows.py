@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.archive.person_reader import BATCH_SIZE, erased_address
 from engine.archive.projection import FINISHED_PHASES
 from engine.files import file_rows
+from engine.rules.emails import registrant
 from engine.rules.redaction import Person, redact_object, redact_state, redact_text
 from engine.sql.database import Archive
 from engine.sql.device_tables import devices
@@ -100,7 +101,7 @@ async def _erase_own_rows(conn: AsyncConnection, person: Person) -> None:
         (idempotency_records, idempotency_records.c.principal),
     ):
         await conn.execute(delete(table).where(owner == own))
-    emails = [f"email:{text}" for text in person.texts]
+    emails = [registrant(text) for text in person.texts]
     await conn.execute(delete(idempotency_records).where(idempotency_records.c.principal.in_(emails)))
     for batch in _batches(person.booked):
         await conn.execute(delete(job_paths).where(job_paths.c.job.in_(batch)))

@@ -4,11 +4,10 @@ docs/design.md).
 An idempotency record in Redis is small: reply word, fingerprint, seq, version and job. The answer is built again from
 the event that the command wrote, so that no copy of the job is stored for each command of the last ten minutes.
 
-Commands done in SQL have their records in SQL (``in_sql.py``), in the transaction of their effect. Such a command is
-refused if its key belongs to a command in Redis: ``run_once`` checks this. The scripts cannot read SQL, so a command in
-Redis is not refused if its key belongs to one in SQL. (Rejected: a marker in Redis for each key of SQL. Two stores
-cannot decide together, and a crash between them would refuse a command that was never done, or let its repeat act
-twice.)
+Commands done in SQL have their records in SQL (``in_sql.py``), in the transaction of their effect. Before it,
+``run_once`` reserves the key in Redis, in every zone: a command in Redis under this key is then refused, and a key that
+belongs to a command in Redis is refused for one in SQL. The reservation has the fingerprint of the command and decides
+nothing about it. A process that dies before the transaction leaves the key to the same command.
 """
 
 from __future__ import annotations
@@ -25,8 +24,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.archive import reader
 from engine.errors import Indeterminate, Invalid, NotFound, ReusedKey, Unavailable
 from engine.idempotency import in_sql
+from engine.rules.emails import REGISTRATION_PREFIX
 from engine.store import keys
 from engine.store.connection import ScriptReply
+from engine.store.scripts import Args
 from engine.types import IdempotencyKey, JobId, Principal, UserId, Zone, zone_of
 from engine.zone import log
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 T = TypeVar("T")
+
+RESERVED_PREFIX = b"SQL "
+"""How the record of a key begins that belongs to a command in SQL (``Idempotency.reserve`` in Lua)."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -172,17 +176,37 @@ async def run_once(
     result_type: Any,
     run_in_transaction: Callable[[AsyncConnection], Awaitable[T]],
 ) -> in_sql.Result[T]:
-    """Check that the key belongs to no command in Redis, then call ``in_sql.run_once``.
+    """Reserve the key in Redis, then call ``in_sql.run_once``. Who registers has no commands in Redis, and their
+    principal is their e-mail address, which Redis must not have.
 
-    Raises ReusedKey if the key belongs to one, Unavailable if Redis does not answer, and the same errors as
+    Raises ReusedKey if it belongs to a command in Redis, Unavailable if Redis does not answer, and the same errors as
     ``in_sql.run_once``.
     """
-    names = [keys.idempotency_record(zone, UserId(request.principal), request.key) for zone in engine.store.zones]
-    in_use = await asyncio.gather(*(engine.store.command("EXISTS", name) for name in names))
-    # A key that also has a record in SQL was reused in Redis later. This request repeats the first use and its answer.
-    if any(in_use) and await in_sql.find_record(engine.archive, request.principal, request.key) is None:
-        raise ReusedKey
+    zones = () if request.principal.startswith(REGISTRATION_PREFIX) else tuple(engine.store.zones)
+    done = await asyncio.gather(*(_reserve_key(engine, zone, request) for zone in zones), return_exceptions=True)
+    for error in done:
+        # A key that also has a record in SQL was reused in Redis by an older release, or after Redis lost its memory.
+        if isinstance(error, ReusedKey) and await in_sql.find_record(engine.archive, request.principal, request.key):
+            continue
+        if isinstance(error, Indeterminate):  # the reservation may be made, but the command has not begun
+            raise Unavailable(error.detail) from error
+        if isinstance(error, BaseException):
+            raise error
     return await in_sql.run_once(engine.archive, request, result_type, run_in_transaction)
+
+
+async def _reserve_key(engine: Engine, zone: Zone, request: in_sql.KeyedRequest) -> None:
+    """Reserve the key in a zone. A closed zone does no commands: there the key is only compared, because a zone that is
+    rebuilt gets the reservations from SQL.
+    """
+    name = keys.idempotency_record(zone, UserId(request.principal), request.key)
+    if not engine.store.zones[zone].open:
+        stored = await engine.store.command("GET", name)
+        if stored and not stored.startswith(RESERVED_PREFIX):
+            raise ReusedKey
+        return
+    args: Args = {"fingerprint": request.fingerprint, "ttl_ms": request.ttl_s * 1000}
+    await engine.store.run_for_user("key_reserve", keys={"req": name}, args=args)
 
 
 async def find_record(engine: Engine, caller: Principal, key: str) -> IdempotencyRecord:
@@ -195,7 +219,7 @@ async def find_record(engine: Engine, caller: Principal, key: str) -> Idempotenc
     zones = [zone for zone, state in engine.store.zones.items() if state.open]
     reads = (engine.store.command("GET", keys.idempotency_record(zone, caller.id, key)) for zone in zones)
     for zone, stored in zip(zones, await asyncio.gather(*reads), strict=True):
-        if stored:
+        if stored and not stored.startswith(RESERVED_PREFIX):
             word, _, seq, _, job = _split_record(stored)
             if word != "OK":
                 return IdempotencyRecord(key, "refused", code=word.lower())

@@ -111,7 +111,7 @@ async def register_user(
         raise Forbidden("Only an admin can create staff accounts")
     email = emails.comparison_form(emails.normalise_email(new.email))
     request = in_sql.new_request(
-        f"email:{email}", key, "register", new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
+        emails.registrant(email), key, "register", new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
     )
     result = await _create_account(engine, new, request)
     if result.repeated and not await passwords.is_correct_password(

@@ -20,8 +20,10 @@ from engine.events import Event
 from engine.identity.log_append import OUTBOX_FINGERPRINT, OUTBOX_PRINCIPAL
 from engine.rebuild.contents import Contents, KeyContent
 from engine.rebuild.job_causes import is_recorded, seq_and_version, version_after
+from engine.rules.emails import REGISTRATION_PREFIX
 from engine.sql.database import Archive
 from engine.sql.schema import events
+from engine.sql.schema import idempotency_records as sql_records
 from engine.store import keys
 from engine.types import UserId, Zone
 
@@ -77,6 +79,31 @@ async def read_contents(archive: Archive, zone: Zone, now_ms: int) -> AsyncItera
             yield dict(_key_content(command) for command in commands)
             last = (commands[-1].events[-1].at, commands[-1].events[-1].seq)
         if is_last:
+            return
+
+
+async def read_reserved_keys(archive: Archive, zone: Zone, now_ms: int) -> AsyncIterator[Contents]:
+    """Yield the keys that belong to commands in SQL, in pages: no command in Redis may be done under them. Raises
+    Unavailable.
+    """
+    columns = sql_records.c
+    order = (columns.principal, columns.key)
+    of_users = columns.principal.not_like(f"{REGISTRATION_PREFIX}%")
+    query = select(*order, columns.fingerprint, columns.expires_at).where(columns.expires_at > now_ms, of_users)
+    last = ("", "")
+    while True:
+        async with archive.begin_read() as conn:
+            page = query.where(tuple_(*order) > last).order_by(*order).limit(PAGE_SIZE)
+            rows = (await conn.execute(page)).all()
+        if rows:
+            yield {
+                keys.idempotency_record(zone, UserId(row.principal), row.key): KeyContent(
+                    "string", f"SQL {row.fingerprint} 0 0 -", row.expires_at
+                )
+                for row in rows
+            }
+            last = (rows[-1].principal, rows[-1].key)
+        if len(rows) < PAGE_SIZE:
             return
 
 

@@ -75,6 +75,8 @@ class ZoneWriting:
                 await self._write_jobs(ids[start : start + JOBS_PER_PAGE])
             after = ids[-1]
         await self._write_rooms(await room_rows.room_ids(self._engine, zone, self._now - self._window_ms))
+        async for contents in idempotency_records.read_reserved_keys(archive, zone, self._now):
+            await writer.write(contents, rows=0)
         async for contents in idempotency_records.read_contents(archive, zone, self._now):
             await writer.write(contents, rows=0)
         async for contents in quote_contents.read_contents(archive, zone, self._now):

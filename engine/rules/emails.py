@@ -15,8 +15,15 @@ from engine.rules.invisible import CONTROL_RANGES, DIRECTION_RANGES, INVISIBLE_R
 
 _EMAIL_PATTERN = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
 _INVISIBLE_PATTERN = re.compile(f"[{CONTROL_RANGES}{DIRECTION_RANGES}{INVISIBLE_RANGES}{JOINER_RANGES}]")
+REGISTRATION_PREFIX = "email:"
+"""How the principal of a registration begins: who registers is no user yet."""
 MAX_CHARS = 254
 """The most characters of an address (RFC 5321, errata 1690)."""
+
+
+def registrant(email: str) -> str:
+    """Return the principal of a registration under an address in its compared form."""
+    return f"{REGISTRATION_PREFIX}{email}"
 
 
 def normalise_email(email: str) -> str:

@@ -4,6 +4,8 @@
 -- until the job is deleted. `req` is the whole name of the key, with the principal: two technicians whose apps derive
 -- the key from the job send the same key with the same fingerprint, and the second technician must not get the success
 -- of the first.
+--   A command in SQL has its record there, and `SQL fingerprint 0 0 -` here: its fingerprint is never that of a command
+-- in Redis, so that the key is refused for one.
 local Idempotency = {}
 
 -- The TTLs of a record: after a step, after a command that creates something or answers a price proposal, and after a
@@ -50,6 +52,14 @@ function Idempotency.lookup(req, fingerprint, causes, zone, job)
     if name == req then return Idempotency.compare(rest, fingerprint) end
   end
   return nil
+end
+
+-- Notes that the key belongs to a command in SQL. Returns false if it belongs to one in Redis.
+function Idempotency.reserve(req, fingerprint, ttl_ms)
+  local stored = redis.call('GET', req)
+  if stored and string.sub(stored, 1, 4) ~= 'SQL ' then return false end
+  redis.call('SET', req, 'SQL ' .. fingerprint .. ' 0 0 -', 'PX', ttl_ms)
+  return true
 end
 
 -- Stores and returns a refusal. Up to two numbers and a job id are returned with the refusal and with its repeats.

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.clock import now_ms
 from engine.domain import jobs
 from engine.errors import Indeterminate
+from engine.idempotency import in_sql
+from engine.rebuild.idempotency_records import read_reserved_keys
+from engine.store import keys
 from engine.store.pipeline import Pipeline
-from engine.types import DEFAULT_ZONE
+from engine.types import DEFAULT_ZONE, Role, UserId
 from engine.zone import log
 from server.serve import RunningServer
 from tests.server.http.client import HERE, Client, code_of, pointers
@@ -142,24 +147,48 @@ async def test_keys_are_separate_for_each_user(customer: Client, admin: Client, 
     assert answer.status_code == 200
 
 
-async def test_a_key_of_an_account_is_accepted_for_a_job(
-    customer: Client, technician: Client, book: Book, admin: Client, service: str
+async def test_a_key_of_an_account_is_refused_for_a_job(
+    site: RunningServer,
+    customer: Client,
+    technician: Client,
+    staff: dict[Role, Client],
+    book: Book,
+    service: str,
 ) -> None:
-    """If a technician uses one key for their profile and then for a claim, both are done once, and each repeat returns
-    the first reply of its own command. docs/claims.md gives the reason.
+    """A command in Redis is refused with `reused_key`, and does nothing, if its key was used before for a command in
+    SQL, which was done or refused, also after a rebuild of the zone; the repeat in SQL gets its first reply.
     """
     job, key = (await book(customer))["id"], str(uuid.uuid4())
     await wait_for_offer(technician, job)
     profile, change = f"/v1/technicians/{technician.user}", {"services": [service]}
     assert (await technician("PATCH", profile, change, Idempotency_Key=key)).status_code == 200
-    assert (await technician("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)).status_code == 200
-    for answer in (
-        await technician("PATCH", profile, change, Idempotency_Key=key),
-        await technician("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key),
-    ):
-        assert answer.status_code == 200 and answer.headers["idempotency-replayed"] == "true"
-    wrong = await technician("PATCH", profile, {"name": "Other"}, Idempotency_Key=key)
-    assert code_of(wrong) == (422, "reused_key")
+    claim = await technician("POST", f"/v1/jobs/{job}/claim", {}, Idempotency_Key=key)
+    assert code_of(claim) == (422, "reused_key")
+    availability = f"{profile}/availability"
+    assert code_of(await technician("PUT", availability, {"online": False}, Idempotency_Key=key)) == (422, "reused_key")
+    again = await technician("PATCH", profile, change, Idempotency_Key=key)
+    assert again.status_code == 200 and again.headers["idempotency-replayed"] == "true"
+    assert (await technician("GET", f"/v1/requests/{key}")).json() == {"key": key, "status": "done"}
+    assert (await technician("POST", f"/v1/jobs/{job}/claim", {})).status_code == 200
+
+    payments, paid = staff["service"], str(uuid.uuid4())
+    payout = {"technician": technician.user, "amount": 1, "currency": "USD", "reference": paid}
+    refused = await payments("POST", "/v1/payouts", payout, Idempotency_Key=paid)
+    assert code_of(refused) == (409, "insufficient_balance")
+    charge = {"reference": paid, "status": "captured", "amount": 5, "currency": "USD"}
+    answer = await payments("POST", f"/v1/jobs/{job}/payments", charge, Idempotency_Key=paid)
+    assert code_of(answer) == (422, "reused_key")
+    assert (await payments("GET", f"/v1/jobs/{job}/payments")).json()["items"] == []
+    rebuilt = [page async for page in read_reserved_keys(site.engine.archive, DEFAULT_ZONE, now_ms())]
+    name = keys.idempotency_record(DEFAULT_ZONE, UserId(technician.user), key)
+    stored = await site.engine.store.command("GET", name)
+    assert [page[name].value for page in rebuilt if name in page] == [stored.decode()]
+
+
+def test_each_command_in_sql_reserves_its_key() -> None:
+    """Only `in_redis.run_once`, which reserves the key in Redis, begins a command in SQL under a key."""
+    sources = {path: path.read_text() for path in Path(in_sql.__file__).parent.parent.rglob("*.py")}
+    assert {path.name for path, text in sources.items() if "in_sql.run_once(" in text} == {"in_redis.py"}
 
 
 async def test_a_key_that_cannot_be_checked_is_unavailable(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,14 +197,14 @@ async def test_a_key_that_cannot_be_checked_is_unavailable(admin: Client, monkey
     """
     submit, key = Pipeline.submit, str(uuid.uuid4())
 
-    async def submit_without_exists(pipeline: Pipeline, *command: Any, **options: Any) -> Any:
-        if command[0] == "EXISTS":
+    async def submit_without_reservation(pipeline: Pipeline, *command: Any, **options: Any) -> Any:
+        if any("key_reserve" in str(part) for part in command):
             raise Indeterminate
         return await submit(pipeline, *command, **options)
 
     body = {"name": "Made once", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
     with monkeypatch.context() as patched:
-        patched.setattr(Pipeline, "submit", submit_without_exists)
+        patched.setattr(Pipeline, "submit", submit_without_reservation)
         answer = await admin("POST", "/v1/services", body, Idempotency_Key=key)
     assert code_of(answer) == (503, "unavailable")
     assert (await admin("GET", "/v1/services?q=Made once")).json()["items"] == []

@@ -1,9 +1,9 @@
 """Fold the events about money into entries of the ledger and into changes of payouts.
 
 ``payment.received`` and ``payment.refunded`` are emitted once for each capture and refund. A capture in another
-currency than the job's emits only ``payment.unexpected``. ``session.ledger`` contains what the technician earns
-(lua/lib/earnings.lua). The id of the payment or the payout is the ``cause`` of an entry, so that an event that was
-appended twice is booked once.
+currency than the job's emits only ``payment.unexpected``. If a refund that was made fails later, ``payment.failed`` has
+``reversed``. ``session.ledger`` contains what the technician earns (lua/lib/earnings.lua). The id of the payment or the
+payout is the ``cause`` of an entry, so that an event that was appended twice is booked once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from engine.rules.job_document import Party
 from engine.rules.ledger import Entry, PayoutStatus
 
 PAYOUT_TYPES = ("payout.requested", "payout.paid", "payout.failed")
-LEDGER_TYPES = ("payment.received", "payment.refunded", "payment.unexpected", "session.ledger", *PAYOUT_TYPES)
+PAYMENT_TYPES = ("payment.received", "payment.refunded", "payment.failed", "payment.unexpected")
+LEDGER_TYPES = (*PAYMENT_TYPES, "session.ledger", *PAYOUT_TYPES)
 OTHER_CURRENCY = "other_currency"
 
 
@@ -48,6 +49,7 @@ class _PaymentData(msgspec.Struct):
     job: Party
     payment: EventPayment
     why: str = ""
+    reversed: bool = False
 
 
 class _EarnedData(msgspec.Struct):
@@ -101,6 +103,9 @@ def _entry_of_payment(event: Event, data: _PaymentData) -> Entry | None:
     payment, job = data.payment, data.job.id
     if event.type == "payment.refunded":
         return ledger.refunded(job, payment.id, payment.amount, payment.currency, event.at)
+    if event.type == "payment.failed":
+        booked = ledger.reversed_refund(job, payment.id, payment.amount, payment.currency, event.at)
+        return booked if data.reversed else None
     if event.type == "payment.received" or data.why == OTHER_CURRENCY:
         return ledger.captured(job, payment.id, payment.amount, payment.currency, event.at)
     return None

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from engine.blueprint import wave_plan
+from engine.blueprint import reach, wave_plan
 from engine.blueprint.schema import Blueprint, Command, Effect
 
 EXPIRED_EVENT = "job.expired"
@@ -172,7 +172,7 @@ def _plan_members(blueprint: Blueprint, command_name: str, spec: Command, life_s
         "holds": spec.holds,
         "may_hold": blueprint.may_hold,
         "signs": spec.signs,
-        "after_signature": spec.effect == "capture" and any(each.signs for each in blueprint.commands.values()),
+        "after_signature": spec.effect == "capture" and reach.is_signed(blueprint),
         "refunds": _join_names(spec.refunds),
         "starts": blueprint.starts_work(spec),
         "code": spec.code,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from engine.blueprint.reach import states_after_signature
 from engine.blueprint.schema import Blueprint, Command
 
 MAX_FILES = 20
@@ -27,7 +28,10 @@ def _problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
         yield f'only a command that does "move" can need files, not "{command.effect}"'
     if "engine" in command.by:
         yield "the engine cannot add files"
+    signed = states_after_signature(blueprint)
     for state in command.from_:
+        if state in signed:
+            yield f"nobody can add files in {state!r}, after the signature"
         found = blueprint.states.get(state)
         if found and (found.phase not in ("assigned", "active") or found.is_asked):
             yield f"nobody can add files in {state!r}, before a technician has accepted"

@@ -6,7 +6,7 @@ Each problem is one sentence that begins with its place. The modules ``*_linter`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Any
 
@@ -17,8 +17,10 @@ from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.blueprint.event_linter import check_events
 from engine.blueprint.file_linter import file_problems
 from engine.blueprint.hold_linter import hold_problems
+from engine.blueprint.lock_linter import lock_problems
 from engine.blueprint.match_linter import match_problems
 from engine.blueprint.price_linter import price_problems
+from engine.blueprint.reach import first_states, next_states, states_from
 from engine.blueprint.relation import Relation
 from engine.blueprint.schedule_linter import schedule_problems
 from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, Effect, EventRule, Mode, State, Timer
@@ -59,7 +61,7 @@ SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}  # t
 def check_blueprint(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint, one sentence each."""
     problems = [*_top_level_problems(blueprint), *_dispatch_problems(blueprint), *match_problems(blueprint)]
-    problems += [*schedule_problems(blueprint), *hold_problems(blueprint)]
+    problems += [*schedule_problems(blueprint), *hold_problems(blueprint), *lock_problems(blueprint)]
     problems += [*signature_problems(blueprint), *file_problems(blueprint)]
     for name, state in blueprint.states.items():
         problems += [f"state {name}: {problem}" for problem in _state_problems(blueprint, name, state)]
@@ -322,6 +324,8 @@ def _effect_problems(blueprint: Blueprint, command_name: str, command: Command) 
         yield 'does "release", but has no to: the state of the job without its holder'
     if command.effect == "reissue" and not blueprint.codes.purposes:
         yield 'does "reissue", but the blueprint has no codes'
+    if command.effect == "capture" and command.charges:
+        yield "charges, but it is taken when the price is paid, so it never requests anything"
     if command.effect == "freeze":
         frozen = [command.to] if command.to else command.from_
         thawed = {s for c in blueprint.commands.values() if c.effect == "thaw" for s in c.from_}
@@ -347,21 +351,11 @@ def _answer_same_offers(first: Command, second: Command) -> bool:
 
 def _reachability_problems(blueprint: Blueprint) -> Iterator[str]:
     """Yield a problem for each state that cannot be reached, and for each that cannot be left and is not an end."""
-    reached: set[str] = set()
-    new = {s for s in (next(iter(blueprint.states), ""), blueprint.named) if s in blueprint.states}
-    while new:
-        reached |= new
-        new = {s for name in new for s in _next_states(blueprint, name)} - reached
+    reached = states_from(blueprint, first_states(blueprint))
     yield from (f"state {s!r} cannot be reached" for s in blueprint.states if s not in reached)
     for name, state in blueprint.states.items():
-        if not state.is_terminal and not set(_next_states(blueprint, name)) - {name}:
+        if not state.is_terminal and not next_states(blueprint, name) - {name}:
             yield f"state {name!r} cannot be left, and is neither done nor closed"
-
-
-def _next_states(blueprint: Blueprint, state_name: str) -> Iterable[str]:
-    if blueprint.states[state_name].next_state:
-        return [s for s in (blueprint.states[state_name].next_state,) if s in blueprint.states]
-    return [c.to for c in blueprint.commands.values() if state_name in c.from_ and c.to in blueprint.states]
 
 
 def _edit_problems(blueprint: Blueprint) -> Iterator[str]:

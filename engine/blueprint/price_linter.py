@@ -8,6 +8,7 @@ from math import inf
 
 from engine.blueprint.edit_table import PRICE_FIELDS
 from engine.blueprint.price import Price
+from engine.blueprint.reach import states_with_holder
 from engine.blueprint.schema import Blueprint
 from engine.rules.pricing import ONE, PriceFactor, price_of
 from engine.rules.surge import DEAD_BAND, DemandTable, reachable_multipliers
@@ -46,8 +47,11 @@ def _commission_problems(blueprint: Blueprint) -> Iterator[str]:
         yield f"commission: per_mille must be from 0 to {ONE}"
     if not 0 <= commission.hold_s <= MAX_HOLD_S:
         yield f"commission: hold_s must be from 0 to {MAX_HOLD_S:,} seconds"
-    if all(state.phase != "done" for state in blueprint.states.values()):
+    done = {name for name, state in blueprint.states.items() if state.phase == "done"}
+    if not done:
         yield "commission: nobody earns anything: no state has the phase done"
+    elif done.isdisjoint(states_with_holder(blueprint)):
+        yield "commission: nobody earns anything: no job that has a technician reaches the phase done"
 
 
 def _lifecycle_problems(blueprint: Blueprint) -> Iterator[str]:

@@ -52,7 +52,7 @@ async def record(engine: Engine, report: Report) -> Refused | None:
         status=report.status,
         amount=report.amount,
         currency=report.currency,
-        of=report.of if report.status == "refunded" else None,
+        of=report.of if report.status in payments.REFUND_STATUSES else None,
         reason=report.reason,
     )
     try:

@@ -5,7 +5,7 @@ Callout moves no money. A step of the job requests a payment (``payment.requeste
 the result. If the captured sum covers the requested one, the same script moves the job to paid. The statuses of a
 charge are requested, failed, authorized (held), released and captured, in this order; the first report of a charge may
 have any of these statuses. A hold that the job does not want is released (lua/lib/hold.lua). A refund names its charge,
-and the sum of a charge's refunds is at most the amount that the charge captured.
+and the sum of a charge's refunds is at most the amount that the charge captured. A refund that was made may fail later.
 
 A capture has already happened, so that it is recorded in every state of the job, even long after the job's end. If the
 job is no longer in Redis, it is first restored from SQL (engine/domain/job_restore.py).
@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from sqlalchemy import select
 
+from engine.blueprint.reach import is_signed
 from engine.blueprint.schema import Blueprint
 from engine.domain import job_queries, job_restore, jobs
 from engine.domain.commands import CommandContext, new_context
 from engine.domain.own_blueprint import run_with_own_blueprint
+from engine.domain.payment_fold import encode_fixed_members
 from engine.errors import Duplicate, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import parse_job_id
@@ -46,6 +48,8 @@ EVENTS_OF_STATUS: dict[PaymentStatus, tuple[str, ...]] = {
 """The types of events that each status may cause. If the blueprint holds money, ``authorized`` may cause
 ``payment.requested`` too: the request to release what is not wanted."""
 
+REFUND_STATUSES = ("refunded", "failed")
+"""The statuses of a refund."""
 OTHER_AMOUNT_TEXT = "This reference belongs to another amount"
 REFUND_ERROR_OF_NUMBER = {
     1: FieldError("/amount", "More than the captured amount that is not refunded yet"),
@@ -53,12 +57,13 @@ REFUND_ERROR_OF_NUMBER = {
     3: FieldError("/of", "No such charge"),
     4: FieldError("/reference", "Belongs to another charge"),
 }
-"""The field error of a refused refund, by the number in the reply of lua/lib/payment.lua."""
+"""The field error of a refused refund, by the number in the reply of lua/lib/refund.lua."""
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """A report of the payment service about a payment. ``amount`` is in minor units of ``currency``. ``of`` is only for
-    a refund: the reference of the charge that it pays back. None means that the charge has the same ``reference``.
+    a refund: the reference of the charge that it pays back. None means that the charge has the same ``reference``, if
+    the refund was made; what has failed without ``of`` is a charge.
     """
 
     reference: str
@@ -93,7 +98,7 @@ async def put_payment(
     """
     if caller.role != "service":
         raise Forbidden("Only the payment service reports payments")
-    if payment.of is not None and payment.status != "refunded":
+    if payment.of is not None and payment.status not in REFUND_STATUSES:
         raise Invalid(errors=[FieldError("/of", "Only a refund is of a charge")])
     context = new_context(engine, caller, job_id, "payment", payment, key, trace)
     name = new_id("pay")
@@ -112,7 +117,7 @@ async def _run_script(
     engine: Engine, context: CommandContext, payment: Payment, payment_id: str, blueprint: Blueprint
 ) -> PaymentOutcome:
     zone, job = context.zone, context.job
-    kind = "refund" if payment.status == "refunded" else "charge"
+    kind = "refund" if payment.status == "refunded" or payment.of is not None else "charge"
     of = payment.of or payment.reference
     events = EVENTS_OF_STATUS[payment.status]
     if payment.status == "authorized" and blueprint.may_hold:
@@ -133,8 +138,9 @@ async def _run_script(
                 "status": payment.status,
                 "amount": payment.amount,
                 "currency": payment.currency,
-                "members": job_restore.encode_fixed_members(kind, payment.reference, of),
+                "members": encode_fixed_members(kind, payment.reference, of),
                 "captures": capture_plans(engine, blueprint),
+                "must_sign": "1" if is_signed(blueprint) else "",
                 "commission": blueprint.price.commission_text,
                 "audiences": msgspec.json.encode(audiences),
                 "why": payment.reason,

@@ -14,6 +14,9 @@ from engine.types import JobId
 
 ReportStatus = Literal["requested", "authorized", "captured", "released", "refunded", "failed"]
 MAX_REASON_LENGTH = 64
+FAILED_SUFFIX = ":failed"
+"""The ending of the reference under which the failure of a request for a refund is reported: the provider made no
+refund, or nobody knows. The refund's own reference stays free for what the provider may report after all."""
 
 
 class PaymentOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +112,19 @@ class PaymentAdapter(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections."""
+
+
+def failed_part(order: PaymentOrder, part: RefundPart, reason: str) -> Report:
+    """Return the report that a part of a refund was not made."""
+    return Report(
+        reference=f"{part.reference}{FAILED_SUFFIX}",
+        status="failed",
+        amount=part.amount,
+        currency=order.currency,
+        job=order.job,
+        of=part.charge,
+        reason=reason,
+    )
 
 
 def reason_of(text: object) -> str:

@@ -2,7 +2,7 @@
 
 After a crash the same request is divided again, and some of its parts may have been refunded meanwhile. The division
 must be the same as the first one. Therefore only events before the request count, and the division of earlier requests
-is repeated from them.
+is repeated from them. A part that has failed can be refunded again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from engine.payments.adapter import RefundPart
+from engine.payments.adapter import FAILED_SUFFIX, RefundPart
 
 
 class PaymentFact(NamedTuple):
@@ -33,15 +33,20 @@ def refund_parts(facts: Iterable[PaymentFact], order_id: str, amount: int, prefi
     refunds.
     """
     left: dict[str, int] = {}
-    planned: set[str] = set()
+    planned: dict[str, RefundPart] = {}
+    made: dict[str, RefundPart] = {}
     for fact in facts:
         if fact.status == "captured" and fact.why != "other_currency":
             left.setdefault(fact.reference, fact.amount)
         elif fact.status == "refunded" and fact.reference not in planned:
-            charge = fact.of or fact.reference
-            left[charge] = left.get(charge, 0) - fact.amount
+            part = made[fact.reference] = RefundPart(fact.reference, fact.of or fact.reference, fact.amount)
+            left[part.charge] = left.get(part.charge, 0) - part.amount
+        elif fact.status == "failed" and fact.kind == "refund":
+            name = fact.reference.removesuffix(FAILED_SUFFIX)
+            if part := planned.pop(name, None) or made.pop(name, None):
+                left[part.charge] += part.amount
         elif fact.kind == "refund" and not fact.reference:
-            planned |= {prefix + part.reference for part in _take_parts(left, fact.id, fact.amount)}
+            planned |= {prefix + part.reference: part for part in _take_parts(left, fact.id, fact.amount)}
     return _take_parts(left, order_id, amount)
 
 

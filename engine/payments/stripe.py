@@ -24,6 +24,7 @@ from engine.payments.adapter import (
     RefundPart,
     Report,
     WrongSignature,
+    failed_part,
     reason_of,
 )
 from engine.payments.stripe_events import JOB_KEY, REFERENCE_KEY, Intent, Refund, intent_report
@@ -81,13 +82,16 @@ class StripeAdapter:
         return [*captured, *(await self._create(order, rest) if rest > 0 else [])]
 
     async def refund(self, order: PaymentOrder, parts: list[RefundPart]) -> list[Report]:
-        """Create a Refund for each part."""
+        """Create a Refund for each part. A part that Stripe refuses is reported as failed, and the others are made."""
         reports = []
         for part in parts:
             metadata = {JOB_KEY: order.job, REFERENCE_KEY: part.reference}
             fields = {"payment_intent": part.charge, "amount": part.amount, **_metadata(metadata)}
-            refund = await self._post("/v1/refunds", fields, part.reference, Refund)
-            reports.append(stripe_events.refund_report(refund))
+            try:
+                refund = await self._post("/v1/refunds", fields, part.reference, Refund)
+                reports.append(stripe_events.refund_report(refund))
+            except ProviderRefused as error:
+                reports.append(failed_part(order, part, error.reason))
         return [report for report in reports if report]
 
     async def release(self, order: PaymentOrder) -> list[Report]:

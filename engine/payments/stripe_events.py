@@ -83,7 +83,7 @@ def intent_report(intent: Intent, *, failed: bool = False) -> Report | None:
 
 
 def refund_report(refund: Refund) -> Report | None:
-    """Return the report of a Refund; None while it is pending."""
+    """Return the report of a Refund; None while it is pending. A refund that succeeded may fail later, at the bank."""
     if refund.status not in ("succeeded", "failed", "canceled") or not refund.payment_intent:
         return None
     metadata = refund.metadata or {}
@@ -91,7 +91,7 @@ def refund_report(refund: Refund) -> Report | None:
     is_done = refund.status == "succeeded"
     return _checked(
         Report(
-            reference=reference if is_done else f"{reference}:failed",
+            reference=reference,
             status="refunded" if is_done else "failed",
             amount=refund.amount,
             currency=refund.currency.upper(),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.domain.job_restore import payment_records
+from engine.domain.payment_fold import PaymentFold
 from engine.events import Event, ms_of
 
 
@@ -38,7 +38,6 @@ def _bid_record(bid: BidRow) -> str:
 
 def payment_hash(events: Sequence[Event]) -> dict[str, str]:
     """Return the payments that ``events`` report, in the format of lua/lib/payment.lua."""
-    return {
-        f"{each.kind} {each.reference}": each.record_text()
-        for each in payment_records(event for event in events if event.type.startswith("payment."))
-    }
+    payments = PaymentFold()
+    payments.add(event for event in events if event.type.startswith("payment."))
+    return payments.hash_fields()

@@ -11,7 +11,8 @@ lines of each entry sum to 0 in each currency: an amount that leaves one account
 | ``fees`` | what the platform keeps |
 | ``transit:<id>``, ``paid:<id>`` | payouts to a technician that were requested, and that were paid |
 
-A capture moves money from ``clearing`` to the job, and a refund moves it back. The step into a state of the phase
+A capture moves money from ``clearing`` to the job, and a refund moves it back. If the refund fails later, its amount
+moves to the job again. The step into a state of the phase
 ``done`` moves the job's balance to its technician and to the fees, and so does each later capture or refund. Money in
 another currency than the job's stays in the job's account until it is refunded.
 """
@@ -23,7 +24,7 @@ from typing import Literal
 import msgspec
 
 CLEARING, FEES = "clearing", "fees"
-EntryKind = Literal["captured", "refunded", "earned", "requested", "paid", "failed"]
+EntryKind = Literal["captured", "refunded", "reversed", "earned", "requested", "paid", "failed"]
 PayoutStatus = Literal["requested", "paid", "failed"]
 
 
@@ -77,6 +78,12 @@ def refunded(job: str, payment: str, amount: int, currency: str, at: int) -> Ent
     """Return the entry of a refund."""
     lines = _move(job_account(job), CLEARING, amount, at)
     return Entry(kind="refunded", cause=f"refunded {payment}", at=at, currency=currency, lines=lines, job=job)
+
+
+def reversed_refund(job: str, payment: str, amount: int, currency: str, at: int) -> Entry:
+    """Return the entry of a refund that was booked and has failed: the payer did not get the money."""
+    lines = _move(CLEARING, job_account(job), amount, at)
+    return Entry(kind="reversed", cause=f"reversed {payment}", at=at, currency=currency, lines=lines, job=job)
 
 
 def earned(

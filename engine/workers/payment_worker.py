@@ -20,7 +20,7 @@ from engine.archive import payment_orders, reader
 from engine.archive.payment_orders import StoredOrder
 from engine.clock import now_ms
 from engine.domain import payment_reports, payouts
-from engine.domain.job_restore import PAYMENT_EVENTS
+from engine.domain.payment_fold import PAYMENT_EVENTS
 from engine.errors import CalloutError, Conflict, NotFound
 from engine.payments.adapter import (
     PaymentAdapter,
@@ -28,13 +28,14 @@ from engine.payments.adapter import (
     PayoutOrder,
     ProviderRefused,
     ProviderUnavailable,
+    RefundPart,
     Report,
+    failed_part,
 )
 from engine.payments.choice import open_adapter
 from engine.payments.refund_parts import refund_parts
 from engine.payments.simulated import TEST_PREFIX
 from engine.process.loops import not_cancelled
-from engine.rules.event_payloads import EventPayment
 from engine.types import Zone
 from engine.zone.leases import Leases
 
@@ -113,10 +114,10 @@ async def work_on(engine: Engine, adapter: PaymentAdapter, order: StoredOrder) -
             return
         # It is unknown whether the payout was made. It stays requested until ops or a service settle it.
         log.error("payment_given_up", payment=order.id, error=str(error))
-        reports = [] if order.is_payout else [_failure(order, "provider_unreachable")]
+        reports = await _failures(engine, order, "provider_unreachable")
     except ProviderRefused as error:
         log.warning("payment_refused", payment=order.id, reason=error.reason)
-        reports = [] if order.is_payout else [_failure(order, error.reason)]
+        reports = await _failures(engine, order, error.reason)
         if order.is_payout:
             await _settle(engine, order, "failed")
     for report in reports:
@@ -125,8 +126,17 @@ async def work_on(engine: Engine, adapter: PaymentAdapter, order: StoredOrder) -
 
 
 async def _ask(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder) -> list[Report]:
+    order = _payment_order(stored)
+    if order.kind == "release":
+        return await adapter.release(order)
+    if order.kind != "refund":
+        return await adapter.request(order)
+    return await adapter.refund(order, await _refund_parts(engine, stored))
+
+
+def _payment_order(stored: StoredOrder) -> PaymentOrder:
     payment = stored.payment
-    order = PaymentOrder(
+    return PaymentOrder(
         id=stored.id,
         job=stored.job,
         kind=payment.kind,  # type: ignore[arg-type]  # only steps of jobs request payments, with these kinds
@@ -135,14 +145,14 @@ async def _ask(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder) -> 
         of=payment.of or "",
         held=payment.held or 0,
     )
-    if order.kind == "release":
-        return await adapter.release(order)
-    if order.kind != "refund":
-        return await adapter.request(order)
+
+
+async def _refund_parts(engine: Engine, stored: StoredOrder) -> list[RefundPart]:
+    """Return how a refund is divided among the charges, by the log before its request."""
     events = await reader.job_events(engine.archive, stored.job, PAYMENT_EVENTS)
     facts = [payment_reports.fact_of(event) for event in events if event.seq < stored.seq]
     prefix = TEST_PREFIX if engine.settings.payments == "test" else ""
-    return await adapter.refund(order, refund_parts(facts, stored.id, payment.amount, prefix))
+    return refund_parts(facts, stored.id, stored.payment.amount, prefix)
 
 
 async def _pay_out(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder) -> list[Report]:
@@ -165,17 +175,22 @@ async def _settle(engine: Engine, order: StoredOrder, status: Literal["paid", "f
         log.warning("payout_settled_before", payout=order.id, status=status, code=error.code)
 
 
-def _failure(order: StoredOrder, reason: str) -> Report:
-    """Return the report that an order failed. Its reference is the order's id, because the provider gave none. The
-    reference of a failed refund has a suffix, because the first part of a refund has the order's id as its reference,
-    and may still be reported as refunded.
+async def _failures(engine: Engine, stored: StoredOrder, reason: str) -> list[Report]:
+    """Return the reports that an order failed: none for a payout, and one for each part of a refund. The reference is
+    the order's id, because the provider gave none; for the parts of a refund see ``failed_part``.
     """
-    payment: EventPayment = order.payment
-    return Report(
-        reference=f"{order.id}:failed" if payment.kind == "refund" else order.id,
-        status="failed",
-        amount=payment.amount,
-        currency=payment.currency,
-        job=order.job,
-        reason=reason,
-    )
+    if stored.is_payout:
+        return []
+    order = _payment_order(stored)
+    if order.kind == "refund":
+        return [failed_part(order, part, reason) for part in await _refund_parts(engine, stored)]
+    return [
+        Report(
+            reference=order.id,
+            status="failed",
+            amount=order.amount,
+            currency=order.currency,
+            job=order.job,
+            reason=reason,
+        )
+    ]

@@ -46,8 +46,8 @@ function Money.refund_request(job)
 end
 
 -- Returns whether a command for a captured payment is possible now: the blueprint allows it, and the balance covers the
--- price.
+-- price. If the customer signs the job (`after_signature`), the job is signed.
 function Money.is_capture_due(job, plan)
-  return job.frozen == '' and Step.allows_state(job, plan, nil) and Step.allows_marks(job, plan)
-    and Money.balance(job) >= Money.price(job, plan.hours)
+  return job.frozen == '' and (not plan.after_signature or job.signed ~= '') and Step.allows_state(job, plan, nil)
+    and Step.allows_marks(job, plan) and Money.balance(job) >= Money.price(job, plan.hours)
 end

@@ -37,3 +37,15 @@ function PaymentCapture.apply(zone, job, offers, captures, shown, builder)
   if why then events[#events + 1] = builder.event('payment.unexpected', why) end
   return events
 end
+
+-- A refund has failed, so that its amount pays for the job again: takes the command for captured payments if that is
+-- possible now. Returns the events; the capture itself was reported before.
+function PaymentCapture.pay_again(zone, job, offers, captures, actor)
+  for _, plan in ipairs(captures) do
+    if Money.is_capture_due(job, plan) then
+      plan.event, plan.audience = 'job.status', plan.status_audience
+      return ApplyStep.run(zone, job, offers, plan, {is_same_script = true}, actor)
+    end
+  end
+  return {}
+end

@@ -54,7 +54,8 @@ WHOLE_SIGNATURE: Schema = {
 }
 """The rule that a request has a whole signature, with an image or with strokes, or nothing."""
 
-REFUND_OF_CHARGE: Schema = {"anyOf": [{"properties": {"status": {"const": "refunded"}}}, {"properties": {"of": _NULL}}]}
+_REFUND_STATUS = {"enum": ["refunded", "failed"]}
+REFUND_OF_CHARGE: Schema = {"anyOf": [{"properties": {"status": _REFUND_STATUS}}, {"properties": {"of": _NULL}}]}
 """The rule that only a refund names a charge."""
 
 

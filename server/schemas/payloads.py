@@ -24,7 +24,7 @@ from server.schemas.jobs import Job, PublicJob
 from server.schemas.maps import MapDelta, MapSnapshot
 from server.schemas.objects import Actor, Ref, Shape
 from server.schemas.offers import Offer
-from server.schemas.payments import Payment
+from server.schemas.payment_events import PaymentEventData, PaymentUnexpected
 from server.schemas.positions import Position, TechnicianArrival
 from server.schemas.presence import Presence
 from server.schemas.prices import PriceChanged, PriceEventData
@@ -154,32 +154,6 @@ class QuoteEventData(Shape):
     """A new quote, with the inputs of its price."""
 
     quote: Quote
-
-
-class PaymentEventData(Shape, rename={"source": "from"}):
-    """A new or changed payment; ``why`` says why it failed. If a step of the job requested the payment or resulted from
-    it, the payload also has the members of that step.
-    """
-
-    payment: Payment
-    job: Job
-    source: str | None = None
-    to: str | None = None
-    command: str | None = None
-    actor: Actor | None = None
-    reason: str | None = None
-    occurred_at: datetime | None = None
-    why: str | None = None
-
-
-class PaymentUnexpected(Shape):
-    """A captured amount that the job cannot use: it is in a currency other than the job's (and does not count), it is
-    more than the job requested, the job is over, or the job is in a state that waits for no payment.
-    """
-
-    payment: Payment
-    job: Job
-    why: Literal["other_currency", "surplus", "job_over", "not_awaited"]
 
 
 class CodeFailed(Shape):

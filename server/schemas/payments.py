@@ -26,7 +26,7 @@ PaymentStatus = Literal["requested", "authorized", "captured", "released", "refu
 class NewPayment(Body):
     """A report of the payment service. ``reference`` is the service's own name for the payment, unique for the job. The
     first refund may use the reference of its charge. Further refunds have their own references, and ``of`` is the
-    reference of the charge.
+    reference of the charge. ``failed`` with ``of`` is a refund that has failed: one that was made is taken back.
     """
 
     reference: PaymentReference
@@ -38,7 +38,7 @@ class NewPayment(Body):
     rules_schema = constraints.REFUND_OF_CHARGE
 
     def find_errors(self) -> list[FieldError]:
-        only = self.of is None or self.status == "refunded"
+        only = self.of is None or self.status in ("refunded", "failed")
         return [] if only else [FieldError("/of", "Only a refund is of a charge")]
 
 

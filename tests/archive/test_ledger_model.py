@@ -34,18 +34,13 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, UserId
 from engine.workers import archiver
 from tests.archive.test_refunds import ADMIN_CALLER, PAYMENT_SERVICE, archive_and_forget
 from tests.support import people
-from tests.support.booked_money import create_account
+from tests.support.booked_money import create_account, fee_of
 from tests.support.clock import advance
 from tests.support.state_machine import EngineMachine, run_examples
 
 MEDIATOR = Principal(UserId("cli_mediator"), "mediator")
 PER_MILLE = {"marketplace": 100, "direct_booking": 0}
 MAX_JOBS = 3
-
-
-def fee_of(amount: int, per_mille: int) -> int:
-    """Return the fee, rounded to minor units; a half is rounded down, in favour of the technician."""
-    return -(-(2 * amount * per_mille - 1000) // 2000)
 
 
 class Charge(msgspec.Struct):

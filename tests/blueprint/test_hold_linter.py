@@ -14,7 +14,13 @@ WRONG_HOLDS: tuple[tuple[str, str, str], ...] = (
     (
         'to = "booked"',
         'to = "booked"\nholds = true',
-        "holds: no command charges, so that what is held is never captured",
+        "holds: no command charges while money is held, so that what is held is never captured",
+    ),
+    (
+        'event = "job.accepted"\n',
+        'event = "job.accepted"\nholds = true\n[commands.prepay]\nby = ["customer"]\nfrom = ["wanted"]\n'
+        'charges = true\nevent = "payment.requested"\n',
+        "holds: no command charges while money is held, so that what is held is never captured",
     ),
     (
         'to = "booked"',
@@ -26,6 +32,12 @@ WRONG_HOLDS: tuple[tuple[str, str, str], ...] = (
         'booked = ["notes", "amount"]\n[commands.hire]\nby = ["offered"]\nfrom = ["asked"]\nto = "booked"\n'
         'does = "take"\nholds = true\nevent = "job.accepted"',
         "edit: booked lets amount change, but money is held",
+    ),
+    (
+        'event = "job.accepted"\n',
+        'event = "job.accepted"\n[commands.give]\nby = ["ops"]\nfrom = ["wanted"]\ndoes = "assign"\nholds = true\n'
+        'event = "job.accepted"\n',
+        "edit: wanted lets amount and currency change, but money is held",
     ),
 )
 

@@ -10,6 +10,7 @@ from engine.blueprint import catalogue
 
 MANAGED = (catalogue.shipped_folder() / "managed.toml").read_text()
 SIGN = '[commands.sign]\nby = ["customer"]\nfrom = ["work_done"]\nto = "signed"\n'
+CAPTURE = '[commands.capture]\nby = ["service"]\nfrom = ["signed"]\nto = "paid"\n'
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,44 @@ SIGN = '[commands.sign]\nby = ["customer"]\nfrom = ["work_done"]\nto = "signed"\
         (
             'source = "quote"',
             'source = "quote"\nhours = ["in_progress", "signed"]',
-            "signs, but price.hours has 'signed'",
+            "price: hours: 'signed' comes with the signature or after it",
+        ),
+        (
+            'source = "quote"',
+            'source = "quote"\nhours = ["in_progress", "paid"]',
+            "price: hours: 'paid' comes with the signature or after it",
+        ),
+        (CAPTURE, CAPTURE.replace('["signed"]', '["work_done", "signed"]'), "takes a payment in 'work_done', which is"),
+        (CAPTURE, f"{CAPTURE}charges = true\n", "command capture: charges, but it is taken when the price is paid"),
+        (
+            'to = "work_done"\ndoes = "thaw"\nresolves = "resume"',
+            'to = "paid"\ndoes = "thaw"\nresolves = "complete"',
+            "signs: the technician is paid in 'paid' (done), which is reached unsigned",
+        ),
+        (
+            "[commands.expire]",
+            '[commands.rework]\nby = ["ops"]\nfrom = ["signed"]\nto = "in_progress"\nevent = "job.status"\n'
+            "[commands.expire]",
+            "command sign: signs in 'work_done', to which a signed job can return",
+        ),
+        (SIGN, SIGN.replace('"work_done"', '"requested"'), "signs in 'requested', where a job may have no technician"),
+        (SIGN, SIGN.replace('"work_done"', '"assigned"'), "signs in 'assigned', where a job may have no technician"),
+        (
+            'to = "requested"\ndoes = "release"\nevent = "job.unassigned"',
+            'to = "work_done"\ndoes = "release"\nevent = "job.unassigned"',
+            "signs in 'work_done', where a job may have no technician",
+        ),
+        (SIGN, SIGN.replace('"signed"', '"cancelled"'), "command sign: signs, but 'cancelled' is closed"),
+        ("[edit]\n", '[edit]\nsigned = ["notes"]\n', "edit: 'signed' comes after the signature"),
+        (
+            'source = "quote"',
+            'source = "quote"\npropose = ["signed"]',
+            "price: propose: in 'signed' the price is fixed already",
+        ),
+        (
+            'from = ["in_progress"]\nto = "work_done"\nneeds_files',
+            'from = ["in_progress", "signed"]\nto = "work_done"\nneeds_files',
+            "command finish: needs_files: nobody can add files in 'signed', after the signature",
         ),
         (
             'timers = [{ after_s = 86400, warn = "warn" }, { after_s = 172800, warn = "escalate" }]',

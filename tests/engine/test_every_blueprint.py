@@ -24,7 +24,8 @@ from engine.blueprint.relation import relations
 from engine.blueprint.schema import Blueprint, Command
 from engine.blueprint.vocabulary import event_sources
 from engine.clock import now_ms
-from engine.domain import bids, codes, commands, jobs, payments, waves
+from engine.domain import bids, codes, commands, jobs, payments, signing, waves
+from engine.domain.signing import Signature
 from engine.errors import CalloutError
 from engine.events import Event, rfc3339_of
 from engine.process.settings import Settings
@@ -36,30 +37,19 @@ from engine.workers import scheduled_tasks
 from engine.zone import log
 from tests.engine.test_every_step import REASON, JobSetup
 from tests.support import event_log, people
+from tests.support.expected_effects import PARTIAL_AMOUNT, PRICE, JobCase, expected_effects
 from tests.support.job_views import view_of_job
 from tests.support.random_blueprints import NEEDED_PHOTOS, random_blueprint
 from tests.support.reference_model import Facts, expected_code, refusal_code, search_mode
+from tests.support.signatures import make_png
 
 ZONE = DEFAULT_ZONE
 SEARCH_MODES = ("broadcast", "direct", "bids", "allocate")
 CALLER_OF_RELATION = {"offered": "offered", "holder": "holder", "ops": "admin", "technician": "other", "engine": ""}
-PRICE = 5
-PARTIAL_AMOUNT = 3
-"""The amount that was captured before, if not the whole price was."""
-
-
-class JobCase(msgspec.Struct, frozen=True):
-    """The facts of a job before a command. ``state``: its state. ``marked``: its marks. ``early``: it is too early to
-    begin the work. ``frozen``: a dispute freezes the job. ``paid``: the whole price was captured. ``photos``: how many
-    it has.
-    """
-
-    state: str
-    marked: frozenset[str]
-    early: bool = False
-    frozen: bool = False
-    paid: bool = False
-    photos: int = NEEDED_PHOTOS
+SIGNED_STATE = "agreed"
+SIGNED_TEXT = orjson.dumps({"receipt": "rcp_1", "sha256": "0" * 64, "at": "2026-01-01T00:00:01.000Z"}).decode()
+HOLD_RECORDS = {"asked": f"pay_0_hold {PRICE} -", "authorized": f'pay_0_hold {PRICE} "pi_held"'}
+"""The field ``hold`` of a job."""
 
 
 class BlueprintTrial:
@@ -74,6 +64,7 @@ class BlueprintTrial:
         self.engine.blueprints.add_versions([self.blueprint])
         setup.blueprint = self.blueprint
         self.emitted: set[str] = set()
+        self.requested: set[str] = set()  # the kinds of payments
 
     async def put_case(self, case: JobCase) -> None:
         """Write the job's record as it is in this case. If the blueprint has bids, the job has an open bid."""
@@ -96,12 +87,15 @@ class BlueprintTrial:
             "tries:holder": "",
             "begins": 9999999999999 if case.early else 0,
             "photos": orjson.dumps(photos_of(case.photos)).decode(),
+            "signed": SIGNED_TEXT if state == SIGNED_STATE else "",
         }
         seconds, _ = await self.redis.time()
         async with self.redis.pipeline(transaction=False) as pipe:
             # No grace period starts, however slow the machine is.
             pipe.hset(keys.zone_meta(ZONE), mapping={"now": seconds * 1000, "opened_at": 0})
             pipe.hset(self.setup.key, mapping=fields)
+            pipe.hdel(self.setup.key, "hold", "payee")
+            pipe.hset(self.setup.key, mapping={"hold": HOLD_RECORDS[case.hold]}) if case.hold else None
             pipe.delete(keys.job_bids(ZONE, job), keys.job_payments(ZONE, job))
             if state == "held":  # the offer from before the job had a holder
                 pipe.hset(keys.job_offers(ZONE, job), "offered", "sent 1 0 9999999999999 10")
@@ -121,14 +115,16 @@ class BlueprintTrial:
         events = await log.read_range(self.redis, ZONE, seq, 1000)
         return [event for event in events if event.blueprint_key == self.blueprint.key]
 
-    async def send(self, command: str, who: str, key: str, *, code: str = "") -> tuple[Any, ...]:
+    async def send(self, command: str, who: str, key: str, *, code: str = "", by_name: bool = False) -> tuple[Any, ...]:
         """Send ``command`` as the caller ``who`` ("": as the engine). Return a tuple of the code and the parts of the
-        reply. The code is "" for success, and "not done" if the engine did not run the command.
+        reply. The code is "" for success, and "not done" if the engine did not run the command. ``by_name``: send it by
+        the function for commands, whatever its kind is.
         """
         try:
             if not who:
                 return (await self.run_as_engine(command, self.blueprint.commands[command]),)
-            return "", *_reply_parts(await self._send_as_caller(command, who, key, code))
+            send = self._send_by_name if by_name else self._send_as_caller
+            return "", *_reply_parts(await send(command, who, key, code))
         except CalloutError as error:
             return (error.code,)
 
@@ -145,10 +141,19 @@ class BlueprintTrial:
         if spec.effect == "capture":
             word = payments.Payment(reference=f"pi_{key}", status="captured", amount=PRICE, currency="USD")
             return await payments.put_payment(engine, caller, job, word, key=key)
+        if spec.signs:
+            shown = await signing.read_record(engine, caller, job)
+            signature = Signature(shown.sha256, "Carla", make_png(), "png")
+            return await signing.sign_job(engine, caller, job, signature, key=key)
+        return await self._send_by_name(command, who, key, code)
+
+    async def _send_by_name(self, command: str, who: str, key: str, code: str) -> Any:
+        """Send the command by its name."""
+        spec, job, engine = self.blueprint.commands[command], self.setup.job, self.engine
         sent_code = code or (codes.derive_code(engine, job, spec.code, "1") if spec.code else None)
         taker = "other" if spec.effect == "assign" else None
         sent = jobs.CommandInput(command=command, code=sent_code, technician=taker, reason=REASON)
-        return await jobs.run_command(engine, caller, job, sent, key=key)
+        return await jobs.run_command(engine, self.setup.callers[who], job, sent, key=key)
 
     async def run_as_engine(self, command: str, spec: Command) -> str:
         """Run the command as a scheduled task does. Return "" if the job changed, else "not done"."""
@@ -178,9 +183,9 @@ def photos_of(number: int) -> list[dict[str, Any]]:
     return [{"id": f"file_{each}", "sha256": f"{each:064x}", "kind": "photo"} for each in range(number)]
 
 
-def draw_cases(spec: Command, data: st.DataObject) -> list[JobCase]:
+def draw_cases(blueprint: Blueprint, spec: Command, data: st.DataObject) -> list[JobCase]:
     """Return cases for a command: its guards permit it or one of them does not, the job is too early,
-    frozen, or paid.
+    frozen, or paid, or money is held for it.
     """
     fit, first = frozenset(spec.needs), spec.from_[0]
     cases = [JobCase(first, fit), JobCase(data.draw(st.sampled_from([*spec.from_, "held", "off"])), fit)]
@@ -188,6 +193,9 @@ def draw_cases(spec: Command, data: st.DataObject) -> list[JobCase]:
     cases += [JobCase(first, fit | {mark}) for mark in spec.unless]
     cases += [JobCase(first, fit, photos=NEEDED_PHOTOS - 1)] * bool(spec.needs_files)
     cases += [JobCase(first, fit, early=True), JobCase(spec.from_[-1], fit, paid=True)]
+    last = spec.from_[-1]
+    if blueprint.may_hold and blueprint.phase(last) in ("assigned", "active"):
+        cases += [JobCase(last, fit, hold=hold, paid=data.draw(st.booleans())) for hold in ("asked", "authorized")]
     return cases + ([JobCase("held", fit, frozen=True)] if "held" in spec.from_ else [])
 
 
@@ -201,8 +209,8 @@ def expected_code_of(trial: BlueprintTrial, command: str, who: str, facts: Facts
     if spec.effect in ("bid", "award"):
         wrong = "" if search_mode(blueprint, facts) == "bids" else "illegal_transition"
         return refusal_code(blueprint, spec, spec.by, facts) or wrong
-    if spec.effect in ("withdraw", "capture"):
-        return refusal_code(blueprint, spec, spec.by, facts)
+    if spec.effect in ("withdraw", "capture") or spec.signs:
+        return refusal_code(blueprint, spec, spec.by, facts, signature=spec.signs)
     return expected_code(blueprint, trial.setup.callers[who], command, facts)
 
 
@@ -223,6 +231,9 @@ async def check_command(trial: BlueprintTrial, command: str, case: JobCase) -> N
         files = {"photo": case.photos}
         facts = Facts(state, "holder" if held else "", customer, offer, at, case.frozen, early=case.early, files=files)
         wanted, seq, key = expected_code_of(trial, command, who, facts), await trial.last_seq(), str(uuid.uuid4())
+        if spec.signs:
+            unsigned = expected_code(trial.blueprint, setup.callers[who], command, facts)
+            assert (await trial.send(command, who, str(uuid.uuid4()), by_name=True))[0] == unsigned, (spec, case)
         if spec.code and not wanted:
             assert (await trial.send(command, who, str(uuid.uuid4()), code="none"))[0] == "wrong_code"
         reply = await trial.send(command, who, key)
@@ -271,31 +282,18 @@ async def _assert_effects(trial: BlueprintTrial, spec: Command, case: JobCase, s
     if not moves or spec.effect in ("bid", "withdraw") or spec.event == "offer.declined":
         assert row[b"status"].decode() == case.state
         return
-    status, names, locked, kinds = expected_effects(trial.blueprint, spec, case)
-    assert row[b"status"].decode() == status, (spec, case)
-    assert set(orjson.loads(b"{" + row[b"at"] + b"}")) == names
-    assert (row[b"price_locked"] == b"1") == locked
+    effects = expected_effects(trial.blueprint, spec, case)
+    assert row[b"status"].decode() == effects.status, (spec, case)
+    assert set(orjson.loads(b"{" + row[b"at"] + b"}")) == effects.names
+    assert (row[b"price_locked"] == b"1") == effects.locked
     requested_payments = [event_log.payload(event)["payment"] for event in events if event.type == "payment.requested"]
-    assert [payment["kind"] for payment in requested_payments] == kinds
+    assert [payment["kind"] for payment in requested_payments] == effects.kinds, (spec, case)
     assert len({payment["id"] for payment in requested_payments}) == len(requested_payments)
-
-
-def expected_effects(blueprint: Blueprint, spec: Command, case: JobCase) -> tuple[str, set[str], bool, list[str]]:
-    """Return the status, the marks and states so far, whether the price is locked, and the requested payments after a
-    step. This is a second implementation of docs/money.md and docs/blueprints.md.
-    """
-    status, paid = spec.to or case.state, (PRICE if case.paid else PARTIAL_AMOUNT) + PRICE * (spec.effect == "capture")
-    names = {*case.marked, case.state, status, spec.marks} - {""}
-    kinds = ["charge"] * (spec.charges and paid < PRICE)
-    if case.state in spec.refunds:
-        kinds, paid = [*kinds, "refund"], 0
-    last = blueprint.commands["capture"]
-    fits = names.issuperset(last.needs) and names.isdisjoint(last.unless) and status in last.from_
-    if spec.effect in ("capture", "freeze") or not fits or paid < PRICE:
-        return status, names, spec.locks_price, kinds
-    # A payment that was captured before pays the job in the same step.
-    kinds += ["refund"] * (status in last.refunds)
-    return last.to, (names | {last.to, last.marks}) - {""}, spec.locks_price or last.locks_price, kinds
+    trial.requested |= set(effects.kinds)
+    held = row.get(b"hold", b"").decode()
+    assert ("authorized" if '"' in held else "asked" if held else "") == effects.hold, (spec, case, held)
+    earned = [event_log.payload(event) for event in events if event.type == "session.ledger"]
+    assert [(each["amount"], each["fee"]) for each in earned] == effects.earned, (spec, case)
 
 
 async def _create_setup(engine: Engine) -> JobSetup:
@@ -312,7 +310,8 @@ def test_a_random_blueprint_is_enforced(settings: Settings) -> None:
     actions contain the commands that succeed, a repeat changes nothing, and the linter knows each event.
     """
     Path(settings.data).mkdir(exist_ok=True)
-    loop, stack, emitted = asyncio.new_event_loop(), AsyncExitStack(), set[str]()
+    loop, stack, emitted, requested = asyncio.new_event_loop(), AsyncExitStack(), set[str](), set[str]()
+    turns = itertools.count()
 
     def run_until_done(work: Awaitable[Any]) -> Any:
         return loop.run_until_complete(work)
@@ -330,19 +329,22 @@ def test_a_random_blueprint_is_enforced(settings: Settings) -> None:
         )
         @given(data=st.data())
         def check_random_blueprints(data: st.DataObject) -> None:
-            for mode in SEARCH_MODES:
-                blueprint = data.draw(random_blueprint(mode))
+            turn = next(turns)
+            for number, mode in enumerate(SEARCH_MODES, turn):
+                blueprint = data.draw(random_blueprint(mode, signs=number % 2 == 0))
                 assert check_blueprint(blueprint) == []
                 trial = BlueprintTrial(setup, blueprint)
                 for name, spec in trial.blueprint.commands.items():
-                    for case in draw_cases(spec, data):
+                    for case in draw_cases(trial.blueprint, spec, data):
                         run_until_done(check_command(trial, name, case))
                 emitted.update(trial.emitted)
+                requested.update(trial.requested)
 
         check_random_blueprints()
         # This includes events whose name is not that of a command.
         assert {"job.status", "job.unassigned", "offer.closed", "bid.accepted", "code.failed"} <= emitted
-        assert {"bid.closed", "payment.requested", "payment.received", "payment.unexpected"} <= emitted
+        assert {"bid.closed", "payment.requested", "payment.received", "payment.unexpected", "job.signed"} <= emitted
+        assert requested == {"charge", "refund", "hold", "release"}
     finally:
         loop.run_until_complete(stack.aclose())
         loop.close()

@@ -20,6 +20,11 @@ FIRST_SEQ = 10**12
 """Beyond every seq of a test's log."""
 
 
+def fee_of(amount: int, per_mille: int) -> int:
+    """Return the fee for an amount, rounded to minor units; a half is the technician's."""
+    return -(-(2 * amount * per_mille - 1000) // 2000)
+
+
 async def create_account(engine: Engine, technician: str) -> None:
     """Create the account and the profile of a technician in SQL."""
     user = {"id": technician, "email": technician, "name": "T", "role": "technician", "password_hash": ""}

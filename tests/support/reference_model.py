@@ -21,7 +21,7 @@ class Facts:
     """The facts that decide about a command. ``holder``: "" if the job has none. ``offer``: the status of the caller's
     offer, "" if they have none. ``at``: the states and marks that the job has had. ``frozen``: a dispute freezes the
     job. ``at_capacity``: the caller may hold no further job. ``early``: it is too early to begin the work. ``files``:
-    the number of the job's files of each kind.
+    the number of the job's files of each kind. ``signed``: the customer has signed the job.
     """
 
     status: str
@@ -33,6 +33,7 @@ class Facts:
     at_capacity: bool = False
     early: bool = False
     files: Mapping[str, int] = field(default_factory=dict)
+    signed: bool = False
 
 
 def relations_of(role: Role) -> set[str]:
@@ -80,8 +81,12 @@ def _may_know(blueprint: Blueprint, who: Principal, facts: Facts) -> bool:
     return who.role == "technician" and (bool(facts.offer) or bids)
 
 
-def refusal_code(blueprint: Blueprint, spec: Command, relations: Sequence[str], facts: Facts) -> str:
-    """Return the error code for a caller with the relations ``relations``; "" if they may send the command."""
+def refusal_code(
+    blueprint: Blueprint, spec: Command, relations: Sequence[str], facts: Facts, *, signature: bool = False
+) -> str:
+    """Return the error code for a caller with the relations ``relations``; "" if they may send the command. A command
+    that signs is taken only with a ``signature``, and a job is signed once.
+    """
     if facts.frozen and spec.effect != "thaw":
         return "frozen"
     if facts.status not in {state for relation in relations for state in spec.only.get(relation, spec.from_)}:  # type: ignore[call-overload]
@@ -91,8 +96,10 @@ def refusal_code(blueprint: Blueprint, spec: Command, relations: Sequence[str], 
         return "illegal_transition"
     if not facts.at.issuperset(spec.needs) or not facts.at.isdisjoint(spec.unless):
         return "illegal_transition"
-    if spec.signs:
-        return "unsigned"  # the model gives commands only by their names
+    if spec.signs and not signature:
+        return "unsigned"
+    if signature and facts.signed:
+        return "illegal_transition"
     begins = spec.effect in ("move", "take", "assign", "award") and spec.to and has_begun(blueprint, spec.to)
     waits = not has_begun(blueprint, facts.status) and blueprint.states[facts.status].phase != "closed"
     if facts.early and begins and waits and list(relations) != ["engine"]:

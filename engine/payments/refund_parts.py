@@ -43,8 +43,8 @@ def refund_parts(facts: Iterable[PaymentFact], order_id: str, amount: int, prefi
             left[part.charge] = left.get(part.charge, 0) - part.amount
         elif fact.status == "failed" and fact.kind == "refund":
             name = fact.reference.removesuffix(FAILED_SUFFIX)
-            if part := planned.pop(name, None) or made.pop(name, None):
-                left[part.charge] += part.amount
+            if lost := planned.pop(name, None) or made.pop(name, None):
+                left[lost.charge] += lost.amount
         elif fact.kind == "refund" and not fact.reference:
             planned |= {prefix + part.reference: part for part in _take_parts(left, fact.id, fact.amount)}
     return _take_parts(left, order_id, amount)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.clock import now_ms
 from engine.domain import payment_reports
-from engine.errors import NotFound, Unauthenticated, Unavailable
+from engine.errors import NotFound, Unauthenticated
 from engine.payments.adapter import WrongSignature
 from engine.payments.choice import open_adapter
 
@@ -20,8 +20,7 @@ async def receive(engine: Engine, adapter_name: str, headers: Mapping[bytes, byt
     of the signature is compared with this host's clock, because no clock of a zone is related to the provider's.
 
     Raises NotFound if the settings choose another adapter, and Unauthenticated for a wrong or old signature. Raises
-    Unavailable or Indeterminate if a report cannot be recorded now, for example a refund whose charge is not captured
-    yet: then the provider sends the webhook again.
+    Unavailable or Indeterminate if a store does not answer: then the provider sends the webhook again.
     """
     adapter = open_adapter(engine.settings) if adapter_name == engine.settings.payments else None
     if adapter is None:
@@ -31,6 +30,4 @@ async def receive(engine: Engine, adapter_name: str, headers: Mapping[bytes, byt
     except WrongSignature as error:
         raise Unauthenticated("The signature is wrong or too old") from error
     for report in reports:
-        refusal = await payment_reports.record(engine, report)
-        if payment_reports.is_before_capture(report, refusal):
-            raise Unavailable("The charge of this refund is not captured yet")
+        await payment_reports.record(engine, report)

@@ -90,6 +90,7 @@ DECLARATIONS: Mapping[str, Fate] = {
     ),
     **_columns("payment_cursors", impersonal="zone"),
     **_columns("payment_orders", pseudonym="id job doc", impersonal="zone"),
+    **_columns("early_refunds", pseudonym="job", by_law="reference charge", impersonal="zone currency"),
     **_columns("ledger_entries", pseudonym="cause job payout", impersonal="zone kind"),
     **_columns("ledger_lines", pseudonym="account", impersonal="zone kind currency"),
     **_columns("ledger_progress", impersonal="zone"),
@@ -111,5 +112,7 @@ REASONS: Mapping[str, str] = {
     "payments.reference": "books of account must name each payment as the payment service does, for the time that the"
     " law prescribes; the reference leads to a person there alone",
     "payouts.reference": "the same, of payouts to technicians",
+    "early_refunds.reference": "the same, of refunds whose charge is not captured yet; they wait 30 days at most",
+    "early_refunds.charge": "the same",
 }
 """Why a column is kept by law."""

@@ -32,3 +32,19 @@ payment_orders = Table(
 """The requested payments and payouts that were not sent to the provider yet, or must be sent again. ``id`` and ``doc``
 are the payment's, ``seq`` is that of its event, and ``due_at`` the time (ms) of the next attempt. For a payout, ``job``
 is the technician."""
+
+early_refunds = Table(
+    "early_refunds",
+    metadata,
+    id_column("job"),
+    id_column("reference"),
+    text_column("zone"),
+    text_column("charge"),
+    Column("amount", BigInteger, nullable=False),
+    text_column("currency"),
+    time_column("at"),
+    time_column("due_at"),
+    Index(None, "zone", "due_at"),
+)
+"""Refunds that the provider reported before the capture of their charge, ``charge``. Each waits until the capture is
+recorded. ``at`` is the time (ms) of the first report, ``due_at`` that of the next attempt."""

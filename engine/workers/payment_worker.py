@@ -92,6 +92,7 @@ async def work_once(engine: Engine, adapter: PaymentAdapter, zone: Zone) -> int:
     """Store the zone's new requests, and process all orders that are due. Return their number. If an order fails with a
     CalloutError, process the others first and then raise it.
     """
+    await payment_reports.retry_early_refunds(engine, zone)
     while await payment_orders.take_requests(engine.archive, zone, now_ms()):
         pass
     due = await payment_orders.due_orders(engine.archive, zone, now_ms())

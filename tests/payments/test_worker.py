@@ -28,7 +28,7 @@ from engine.workers import archiver, payment_worker
 from tests.engine import staff
 from tests.engine.test_holds import PAYMENT_SERVICE, PRICE, accepted_job, change_price, complete, open_market, step
 from tests.payments import stripe_server
-from tests.payments.scene import deliver, held_job, job_view, receive, shown_payments, work
+from tests.payments.scene import deliver, held_job, job_view, shown_payments, work
 from tests.payments.stripe_server import KEY, WEBHOOK_SECRET, StripeServer, run_stripe
 from tests.support import event_log
 from tests.support.booked_money import book_earnings
@@ -157,34 +157,6 @@ async def test_a_refund_is_made_once_in_parts(engine: Engine, stripe: StripeServ
     view = await job_view(engine, carla, job)
     assert (view["status"], view["refunded_amount"]) == ("open", 1_300)
     assert stripe.intents[next(iter(stripe.intents))]["status"] == "canceled"
-
-
-async def test_a_refund_that_overtakes_its_capture_is_not_lost(
-    engine: Engine, stripe: StripeServer, adapter: StripeAdapter
-) -> None:
-    """The webhook of a refund arrives before that of its capture, for a hold and for a charge that is not known yet. It
-    gets `unavailable`, so that Stripe sends it again, and then it counts once. A refund that ops make at Stripe does
-    not name the job, and its charge may not be archived yet.
-    """
-    carla, _, _, job = await held_job(engine, stripe, adapter)
-    new = stripe._create_intent({"amount": "900", "currency": "usd", "capture_method": "automatic"})
-    new["metadata"] = {"callout_job": job}
-    held = next(iter(stripe.intents.values()))
-    stripe.events.clear()
-    stripe._capture(held, PRICE)
-    stripe.confirm(new["id"])
-    captures = stripe.events[:]
-    for intent, named in ((held, {}), (new, {"metadata[callout_job]": job})):
-        stripe._create_refund({"payment_intent": intent["id"], "amount": "300", **named})
-    refunds = stripe.events[len(captures) :]
-    for event in refunds:
-        with pytest.raises(Unavailable):
-            await receive(engine, stripe, event)
-    assert (await job_view(engine, carla, job))["refunded_amount"] == 0
-    for event in [*captures, *refunds, *refunds]:
-        await asyncio.gather(receive(engine, stripe, event), archiver.run_once(engine))
-    view = await job_view(engine, carla, job)
-    assert (view["paid_amount"], view["refunded_amount"]) == (PRICE + 900, 600)
 
 
 async def test_what_the_provider_refuses_is_reported_as_failed(

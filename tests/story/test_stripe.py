@@ -98,6 +98,20 @@ async def test_a_marketplace_job_is_paid_through_stripe(scenario: Scenario, stri
     items = (await scenario.admin.get(f"/v1/jobs/{job}/payments"))["items"]
     assert sorted((item["status"], item["amount"]) for item in items) == [("captured", 7000), ("released", 6000)]
 
+    # The app charges a tip, and ops refund a part of it and of the price at Stripe: the refunds' webhooks come first.
+    tip = stripe._create_intent({"amount": "900", "currency": "usd", "capture_method": "automatic"})
+    tip["metadata"] = {"callout_job": job}
+    stripe.events.clear()
+    stripe.confirm(tip["id"])
+    for intent, amount in ((tip["id"], "300"), (tip["id"], "100"), (second, "2000")):
+        stripe._create_refund({"payment_intent": intent, "amount": amount})
+    [_, *refunds], every = stripe.events, stripe.events[:]
+    for events in (refunds, every):
+        stripe.events[:] = events
+        await deliver(scenario, stripe, 4)
+    view = (await carla.get(f"/v1/jobs/{job}"))["job"]
+    assert (view["paid_amount"], view["refunded_amount"]) == (7900, 2400)
+
 
 async def refuse_strangers(scenario: Scenario, stripe: StripeServer, carla: Person, job: str) -> None:
     """A webhook with no, a wrong or an old signature gets 401; other adapters get 404; a large body gets 413. A signed

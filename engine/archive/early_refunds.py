@@ -1,0 +1,96 @@
+"""Refunds that a provider reports before the capture of their charge: webhooks arrive in any order.
+
+They wait in SQL and in no memory, so that a process may die at any moment. The report of the capture records them, and
+the payment worker tries again what that report has missed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, delete, select, update
+
+from engine.payments.adapter import Report
+from engine.sql.database import Archive
+from engine.sql.insert import insert_into
+from engine.sql.payment_tables import early_refunds
+from engine.types import Zone
+
+FIRST_RETRY_MS, MAX_RETRY_MS = 1_000, 300_000
+MAX_UNNAMED_RETRY_MS = 86_400_000
+"""The longest time between two attempts to find the job of a refund: the charge may be none of Callout's."""
+KEPT_MS = 30 * 86_400_000
+"""How long a refund waits: a charge that was not captured for so long never is."""
+MAX_DUE = 64
+
+_columns = early_refunds.c
+
+
+class EarlyRefund(NamedTuple):
+    """A refund that waits. ``at`` is the time (ms) of its first report."""
+
+    report: Report
+    at: int
+
+
+async def store(archive: Archive, zone: Zone, report: Report, now: int) -> None:
+    """Store a refund, unless it waits already. ``report.job`` is "" if nobody knows it yet. Raises Unavailable,
+    Indeterminate.
+    """
+    row = {
+        "job": report.job,
+        "reference": report.reference,
+        "zone": zone,
+        "charge": report.of or report.reference,
+        "amount": report.amount,
+        "currency": report.currency,
+        "at": now,
+        "due_at": now + FIRST_RETRY_MS,
+    }
+    async with archive.begin_write() as conn:
+        await conn.execute(insert_into(archive, early_refunds).values(**row).on_conflict_do_nothing())
+
+
+async def of_charge(archive: Archive, job: str, charge: str) -> list[EarlyRefund]:
+    """Return the refunds of a charge that wait, also those that name no job. Raises Unavailable."""
+    return await _read(archive, _columns.job.in_([job, ""]), _columns.charge == charge)
+
+
+async def due(archive: Archive, zone: Zone, now: int) -> list[EarlyRefund]:
+    """Return refunds of a zone that are due for another attempt. Raises Unavailable."""
+    return await _read(archive, _columns.zone == zone, _columns.due_at <= now)
+
+
+async def postpone(archive: Archive, refund: EarlyRefund, now: int) -> None:
+    """Set the time of the next attempt: the longer the refund has waited, the later. Raises Unavailable."""
+    longest_ms = MAX_RETRY_MS if refund.report.job else MAX_UNNAMED_RETRY_MS
+    wait_ms = min(longest_ms, max(FIRST_RETRY_MS, (now - refund.at) // 2))
+    async with archive.begin_write() as conn:
+        await conn.execute(update(early_refunds).where(*_key_of(refund)).values(due_at=now + wait_ms))
+
+
+async def remove(archive: Archive, refund: EarlyRefund) -> None:
+    """Remove a refund that waits no more. Raises Unavailable."""
+    async with archive.begin_write() as conn:
+        await conn.execute(delete(early_refunds).where(*_key_of(refund)))
+
+
+def _key_of(refund: EarlyRefund) -> tuple[ColumnElement[bool], ...]:
+    return (_columns.job == refund.report.job, _columns.reference == refund.report.reference)
+
+
+async def _read(archive: Archive, *conditions: ColumnElement[bool]) -> list[EarlyRefund]:
+    query = select(early_refunds).where(*conditions).order_by(_columns.due_at).limit(MAX_DUE)
+    async with archive.begin_read() as conn:
+        return [EarlyRefund(_report_of(row), row.at) for row in await conn.execute(query)]
+
+
+def _report_of(row: Any) -> Report:
+    return Report(
+        reference=row.reference,
+        status="refunded",
+        amount=row.amount,
+        currency=row.currency,
+        job=row.job,
+        of=row.charge,
+    )

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, literal_column, select
 
 from engine.archive.demand_projection import POSTAL_CELL
+from engine.sql.compiled import CompiledStatement
 from engine.sql.database import Archive
 from engine.sql.demand_tables import demand_hours
 from engine.types import Zone
 
 HourlyCounts = dict[int, dict[str, int]]
 """The requests of each hour, by area. Hours and areas without requests may be missing."""
+
+
+_columns = demand_hours.c
+_requests = _columns.booked + _columns.quoted
+_READ_HOURS = CompiledStatement(
+    lambda: (
+        select(_columns.hour, _columns.area, _requests)
+        .where(
+            _columns.zone == bindparam("of_zone"),
+            _columns.kind == bindparam("of_kind"),
+            _columns.hour >= bindparam("first"),
+            _columns.hour <= bindparam("last"),
+            _requests > literal_column("0"),
+        )
+        .order_by(_columns.hour, _columns.area)
+    )
+)
 
 
 async def first_hour(archive: Archive, zone: Zone, kind: str) -> int | None:
@@ -26,14 +45,12 @@ async def first_hour(archive: Archive, zone: Zone, kind: str) -> int | None:
 
 async def read_hours(archive: Archive, zone: Zone, kind: str, first: int, last: int) -> HourlyCounts:
     """Return the requests of the hours from ``first`` to ``last``: bookings, and quotes that were not booked."""
-    columns = demand_hours.c
-    span = (columns.zone == zone, columns.kind == kind, columns.hour >= first, columns.hour <= last)
-    requests = columns.booked + columns.quoted
-    query = select(columns.hour, columns.area, requests.label("requests")).where(*span, requests > 0)
     found: HourlyCounts = defaultdict(dict)
     async with archive.begin_read() as conn:
-        for row in await conn.execute(query.order_by(columns.hour, columns.area)):
-            found[row.hour][row.area] = row.requests
+        found_rows = await _READ_HOURS.run(conn, of_zone=zone, of_kind=kind, first=first, last=last)
+        rows: list[Any] = list(found_rows.all())
+    for hour, area, requests in rows:
+        found[hour][area] = requests
     return found
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.archive import demand_reader
 from engine.domain import zone_map
-from engine.domain.zone_map import ZoneMapMarker, load_cells
+from engine.domain.zone_map import Row, load_cells
 from engine.rules.boxes import MAX_LATITUDE, Layer, MapBox
 from engine.rules.hour_slots import WEEK_HOURS, hour_of
 from engine.rules.pulse import AreaKind, cell_at
@@ -27,6 +27,8 @@ POSTAL_WEEKS = 12
 POSTAL_READ_MS = 3_600_000
 """How often the postal codes of cells are read from SQL."""
 SupplyOfAreas = Mapping[str, AreaSupply]
+_KnownPlaces = dict[str, tuple[bytes, bytes, str]]
+"""Where each person and job was, as Redis has it, and the cell of that place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,14 @@ class SupplyOfZone:
         """Return the jobs and technicians in each area of a kind. A postal code has the sum of its cells."""
         if kind == "cell":
             return self.cells
-        sums: dict[str, AreaSupply] = {}
-        for cell, here in self.cells.items():
+        sums: dict[str, list[int]] = {}
+        for cell, (waiting, free, busy) in self.cells.items():
             if code := self.codes.get(cell):
-                before = sums.get(code, AreaSupply())
-                sums[code] = AreaSupply(*(a + b for a, b in zip(before, here, strict=True)))
-        return sums
+                row = sums.setdefault(code, [0, 0, 0])
+                row[0] += waiting
+                row[1] += free
+                row[2] += busy
+        return {code: AreaSupply(*row) for code, row in sums.items()}
 
 
 class SupplyCounter:
@@ -54,33 +58,30 @@ class SupplyCounter:
     def __init__(self, engine: Engine, zone: Zone) -> None:
         self._engine = engine
         self._zone = zone
-        self._cells: dict[str, tuple[float, float, str]] = {}
+        self._places: _KnownPlaces = {}
         self._codes: dict[str, str] = {}
         self._codes_due_ms = 0
 
     async def count(self, now_ms: int) -> SupplyOfZone:
         """Return the jobs and technicians in the zone at ``now_ms``. Raises the same errors as ``Store.read``."""
-        counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-        known: dict[str, tuple[float, float, str]] = {}
-        layers: tuple[Layer, ...] = ("people", "jobs")
-        for layer in layers:
+        found: tuple[list[str], ...] = ([], [], [])
+        before, self._places = self._places, {}
+        for layer, at, place_in_supply in _LAYERS:
             ids = await zone_map.find_ids(self._engine, self._zone, layer, [WORLD])
-            for marker in (await zone_map.read_entries(self._engine, self._zone, layer, ids)).values():
-                place = _place_in_supply(marker)
-                if marker is not None and place is not None:
-                    cell = known[marker.id] = self._cell_of(marker)
-                    counts[cell[2]][place] += 1
-        self._cells = known
+            for name, row in (await zone_map.read_rows(self._engine, self._zone, layer, ids)).items():
+                if row is None or (place := place_in_supply(row)) is None:
+                    continue
+                lat, lon, known = row[at], row[at + 1], before.get(name)
+                if known is None or known[0] != lat or known[1] != lon:
+                    known = lat, lon, cell_at(float(lat), float(lon))
+                self._places[name] = known
+                found[place].append(known[2])
         if now_ms >= self._codes_due_ms:
             self._codes = await self._read_codes(now_ms)
             self._codes_due_ms = now_ms + POSTAL_READ_MS
-        return SupplyOfZone({cell: AreaSupply(*each) for cell, each in counts.items()}, self._codes)
-
-    def _cell_of(self, marker: ZoneMapMarker) -> tuple[float, float, str]:
-        before = self._cells.get(marker.id)
-        if before is not None and before[:2] == (marker.lat, marker.lon):
-            return before
-        return marker.lat, marker.lon, cell_at(marker.lat, marker.lon)
+        waiting, free, busy = map(Counter, found)
+        cells = waiting.keys() | free.keys() | busy.keys()
+        return SupplyOfZone({cell: AreaSupply(waiting[cell], free[cell], busy[cell]) for cell in cells}, self._codes)
 
     async def _read_codes(self, now_ms: int) -> dict[str, str]:
         since = hour_of(now_ms) - POSTAL_WEEKS * WEEK_HOURS
@@ -90,12 +91,20 @@ class SupplyCounter:
         return {cell: max(codes, key=lambda code: (codes[code], code)) for cell, codes in totals.items()}
 
 
-def _place_in_supply(marker: ZoneMapMarker | None) -> int | None:
-    """Return the index of the member of AreaSupply that counts a person or a job; None if none does."""
-    if marker is None:
+def _person_in_supply(row: Row) -> int | None:
+    """Return the index of the member of AreaSupply that counts a person; None if none does."""
+    if row[4] != b"1":
         return None
-    if marker.layer == "jobs":
-        return 0 if marker.row[3] == b"open" else None
-    if marker.row[4] != b"1":
-        return None
-    return 2 if int(marker.row[5] or 0) > 0 else 1
+    return 2 if int(row[5] or 0) > 0 else 1
+
+
+def _job_in_supply(row: Row) -> int | None:
+    """Return the index of the member of AreaSupply that counts a job; None if none does."""
+    return 0 if row[3] == b"open" else None
+
+
+_LAYERS: tuple[tuple[Layer, int, Callable[[Row], int | None]], ...] = (
+    ("people", 1, _person_in_supply),
+    ("jobs", 0, _job_in_supply),
+)
+"""Each layer with the place of the latitude in its rows, and the function that counts a row."""

@@ -194,15 +194,20 @@ async def read_entries(
     """Return the entries of these people or jobs. None for a person who has had no position for an hour, and for a job
     that is over.
     """
-    names, entries = list(ids), dict[str, ZoneMapMarker | None]()
+    found = await read_rows(engine, zone, layer, ids)
+    return {name: None if row is None else ZoneMapMarker(layer, name, row) for name, row in found.items()}
+
+
+async def read_rows(engine: Engine, zone: Zone, layer: Layer, ids: Collection[str]) -> dict[str, Row | None]:
+    """Return the rows of these people or jobs (``ZoneMapMarker.row``), None as in ``read_entries``."""
+    names, found = list(ids), dict[str, Row | None]()
     parts = [names[start : start + ENTRIES_PER_READ] for start in range(0, len(names), ENTRIES_PER_READ)]
     for start in range(0, len(parts), PARALLEL_READS):
         some = parts[start : start + PARALLEL_READS]
         replies = await asyncio.gather(*(_read_rows(engine, zone, layer, part) for part in some))
         for part, rows in zip(some, replies, strict=True):
-            for name, row in zip(part, rows, strict=True):
-                entries[name] = None if row is None else ZoneMapMarker(layer, name, row)
-    return entries
+            found.update(zip(part, rows, strict=True))
+    return found
 
 
 async def _read_rows(engine: Engine, zone: Zone, layer: Layer, ids: list[str]) -> list[Row | None]:

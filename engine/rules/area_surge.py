@@ -42,8 +42,8 @@ class AreaSurge:
 
     def look(self, pulses: dict[str, AreaPulse], counts: HourlyCounts, at_ms: int) -> None:
         """Compute the multipliers at ``at_ms`` and set them in ``pulses``. ``counts`` has the requests of the hours
-        whose counts may have changed since the last look. An area that is computed gets a new ``AreaPulse``; the old
-        object does not change.
+        whose counts may have changed since the last look; the caller does not change it later. An area that is computed
+        gets a new ``AreaPulse``; the old object does not change.
         """
         new, recent = self._new_requests(counts), self._recent
         elapsed_ms = max(0, at_ms - self._at) if self._at else 0
@@ -90,11 +90,12 @@ class AreaSurge:
 
     def _new_requests(self, counts: HourlyCounts) -> dict[str, int]:
         """Return the requests since the last look, by area; none at the first look."""
-        seen, self._seen = self._seen, {hour: dict(areas) for hour, areas in counts.items()}
+        seen, self._seen = self._seen, counts
         found: dict[str, int] = {}
         for hour, areas in counts.items() if seen is not None else ():
-            for area, count in areas.items():
-                more = count - (seen or {}).get(hour, {}).get(area, 0)
+            before = (seen or {}).get(hour, {})
+            for area, count in sorted(areas.items() - before.items()):
+                more = count - before.get(area, 0)
                 if more > 0:
                     found[area] = found.get(area, 0) + more
         return found

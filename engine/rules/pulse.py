@@ -90,6 +90,7 @@ def cell_centre(cell: str) -> tuple[float, float]:
     return lat, lon
 
 
+@lru_cache(65_536)
 def is_smallest(cell: str) -> bool:
     """Return whether a cell is of ``CELL_RESOLUTION``, and not a parent."""
     return bool(cells.load_library().get_resolution(int(cell, 16)) == CELL_RESOLUTION)

@@ -4,18 +4,27 @@ that are in the areas now.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from copy import copy
 from functools import lru_cache
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from engine.rules import cells
 from engine.rules.demand_forecast import HORIZONS, DemandForecast, HourForecast
 from engine.rules.demand_state import AreaState, ZoneState, area_states, restore, zone_state
 from engine.rules.forecast import Forecaster
 from engine.rules.hour_slots import HOUR_MS, WEEK_HOURS, HourSlots, hour_of
-from engine.rules.pulse import AreaKind, AreaPulse, HourAhead, cell_ring, lineage_of
+from engine.rules.pulse import (
+    CELL_RESOLUTION,
+    COARSEST_RESOLUTION,
+    AreaKind,
+    AreaPulse,
+    HourAhead,
+    cell_ring,
+    lineage_of,
+)
 
 MAX_HOURS_BEHIND = 5
 """If the archive is more hours behind, the forecast does not reach the present hour."""
@@ -54,6 +63,12 @@ class ZoneDemand:
         self._usual: dict[int, dict[str, float]] = {}
         self._hours_ahead: dict[str, tuple[HourAhead, ...]] = {}
         self._expected: dict[str, AreaPulse] = {}
+        self._pulses: dict[str, AreaPulse] = {}
+        """The pulses of the last look, and in the next two members what was there then."""
+        self._needs: dict[int, dict[str, float]] = {}
+        """How much technicians are needed in each area, by the size of areas."""
+        self._running: Mapping[str, int] = {}
+        self._supply: Mapping[str, AreaSupply] = {}
         self._step = -1
 
     @property
@@ -94,22 +109,40 @@ class ZoneDemand:
         return min(first_kept, last_hour + 1 - LEARNT_AGAIN_HOURS) if has_others else first_kept
 
     def look(self, at_ms: int, running: Mapping[str, int], supply: Mapping[str, AreaSupply]) -> dict[str, AreaPulse]:
-        """Return the pulse of each area at ``at_ms``. ``running`` has the requests of the running hour, ``supply`` the
-        jobs and technicians that are there now; neither has the parents of cells. The result is empty if the forecast
-        does not reach the present hour. An area in which nothing changes is the same object as at the last look.
+        """Return the pulse of each area at ``at_ms``. ``running`` has the requests of the running hour, as
+        ``with_parents`` returns them; ``supply`` has the jobs and technicians that are there now, without the parents
+        of cells. The result is empty if the forecast does not reach the present hour. An area in which nothing but the
+        score changes is the same object as at the last look.
         """
         if not 1 <= hour_of(at_ms) - self.hour <= MAX_HOURS_BEHIND:
             return {}
         self._expect(at_ms)
-        present, now = self._supply_with_parents(supply), self.with_parents(running)
-        found = dict(self._expected)
-        nothing, unknown = AreaSupply(), AreaPulse()
-        for area in now.keys() | (present.keys() & found.keys()):
-            waiting, free, busy = present.get(area, nothing)
-            pulse = found[area] = copy(found.get(area, unknown))
-            pulse.now, pulse.waiting, pulse.free, pulse.freed = now.get(area, 0), waiting, free, FREED_SHARE * busy
-        self._set_scores(found)
-        return found
+        everywhere, nothing, unknown = self._supply_with_parents(supply), AreaSupply(), AreaPulse()
+        changed = {area for area, _ in running.items() ^ self._running.items()}
+        changed.update(area for area, _ in everywhere.items() ^ self._supply.items())
+        for area in changed:
+            pulse = self._expected.get(area)
+            if pulse is None and area not in running:  # nothing was requested there
+                self._drop(area)
+                continue
+            waiting, free, busy = everywhere.get(area, nothing)
+            here = {"now": running.get(area, 0), "waiting": waiting, "free": free, "freed": FREED_SHARE * busy}
+            self._put(area, replace(pulse or unknown, **here))
+        self._running, self._supply = running, everywhere
+        self._set_scores()
+        return dict(self._pulses)
+
+    def _put(self, area: str, pulse: AreaPulse) -> None:
+        self._pulses[area] = pulse
+        of_size = self._needs.setdefault(self._size_of(area), {})
+        of_size[area] = pulse.waiting + pulse.arrivals - pulse.free - pulse.freed
+
+    def _drop(self, area: str) -> None:
+        if self._pulses.pop(area, None) is not None:
+            del self._needs[self._size_of(area)][area]
+
+    def _size_of(self, area: str) -> int:
+        return _size(area) if self.kind == "cell" else 0
 
     def _expect(self, at_ms: int) -> None:
         """Compute the expected requests of the hour that starts with the present step, unless they are already
@@ -139,6 +172,9 @@ class ZoneDemand:
                 ahead=self._hours_ahead[area],
                 sample=self.samples.get(area, 0),
             )
+        self._pulses, self._needs, self._running, self._supply = {}, {}, {}, {}
+        for area, pulse in self._expected.items():
+            self._put(area, pulse)
 
     def _list_hours(self, area: str) -> tuple[HourAhead, ...]:
         found = ((h, self._ahead[h].get(area)) for h in HORIZONS)
@@ -157,23 +193,30 @@ class ZoneDemand:
         """Return counts in which each parent of a cell has the sum of its cells."""
         if self.kind != "cell":
             return counts
-        sums: dict[str, int] = {}
-        for area, count in counts.items():
-            for each in lineage_of(area):
-                sums[each] = sums.get(each, 0) + count
+        sums, level = dict(counts), counts
+        for _ in range(COARSEST_RESOLUTION, CELL_RESOLUTION):
+            above: dict[str, int] = {}
+            for area, count in level.items():
+                parent = lineage_of(area)[1]
+                above[parent] = above.get(parent, 0) + count
+            sums.update(above)
+            level = above
         return sums
 
     def _supply_with_parents(self, supply: Mapping[str, AreaSupply]) -> Mapping[str, AreaSupply]:
         if self.kind != "cell":
             return supply
-        sums: dict[str, list[int]] = {}
-        for area, (waiting, free, busy) in supply.items():
-            for each in lineage_of(area):
-                row = sums.setdefault(each, [0, 0, 0])
+        sums, level = dict(supply), supply
+        for _ in range(COARSEST_RESOLUTION, CELL_RESOLUTION):
+            rows: dict[str, list[int]] = {}
+            for area, (waiting, free, busy) in level.items():
+                row = rows.setdefault(lineage_of(area)[1], [0, 0, 0])
                 row[0] += waiting
                 row[1] += free
                 row[2] += busy
-        return {area: AreaSupply(*row) for area, row in sums.items()}
+            level = {area: AreaSupply(*row) for area, row in rows.items()}
+            sums.update(level)
+        return sums
 
     def _count_sample(self, counts: Mapping[str, int], forgotten: Mapping[str, int]) -> None:
         for area, count in counts.items():
@@ -181,21 +224,18 @@ class ZoneDemand:
         for area, count in forgotten.items():
             self.samples[area] -= count
 
-    def _set_scores(self, pulses: Mapping[str, AreaPulse]) -> None:
+    def _set_scores(self) -> None:
         """Set the score of each area: its rank among areas of its size, from 0 (technicians are needed least) to 100.
         Areas with the same need have the same score.
         """
-        groups: dict[int, list[tuple[float, AreaPulse]]] = {}
-        for area, pulse in pulses.items():
-            need = pulse.waiting + pulse.arrivals - pulse.free - pulse.freed
-            groups.setdefault(_size(area) if self.kind == "cell" else 0, []).append((need, pulse))
-        for group in groups.values():
-            ordered, ranks = sorted(need for need, _ in group), dict[float, float]()
-            for need, pulse in group:
-                if need not in ranks:
-                    middle = (bisect_left(ordered, need) + bisect_right(ordered, need) - 1) / 2
-                    ranks[need] = float(round(100 * middle / (len(ordered) - 1))) if len(ordered) > 1 else 50.0
-                pulse.score = ranks[need]
+        for needs in self._needs.values():
+            ranks, first, last = dict[float, float](), 0, len(needs) - 1
+            for need, count in Counter(sorted(needs.values())).items():
+                middle = first + (count - 1) / 2
+                ranks[need] = float(round(100 * middle / last)) if last else 50.0
+                first += count
+            for area, need in needs.items():
+                self._pulses[area].score = ranks[need]
 
 
 @lru_cache(65_536)

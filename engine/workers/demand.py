@@ -46,7 +46,7 @@ STORE_EVERY_HOURS = 24
 """How often the learnt state is stored in SQL. After a restart, at most so many hours are learnt again."""
 HOURS_PER_READ = WEEK_HOURS
 
-Pulses = Mapping[str, AreaPulse]
+_ShownAreas = Mapping[str, ChangedArea]
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +97,10 @@ class ZoneChore:
         """The pulse and the score of each area as last written. The score is stored beside the pulse, because an area
         in which only the score changes keeps its pulse object.
         """
+        self._shown: dict[AreaKind, dict[str, ChangedArea]] = {}
+        """What consoles know of each area."""
+        self._last_hours: dict[AreaKind, int] = {}
+        """The hour of the last look: its counts may have changed since."""
         self._stored_hours: dict[AreaKind, int] = {}
         self._supply = SupplyCounter(engine, zone)
         self._failed: set[str] = set()
@@ -165,6 +169,7 @@ class ZoneChore:
         surge = AreaSurge(found.neighbours)
         surge.restore((await demand_pulse.read_pulses(self._engine, zone, kind))[0])
         self.demands[kind], self._surges[kind], self._written[kind] = found, surge, {}
+        self._shown[kind], self._last_hours[kind] = {}, found.hour
         return found
 
     def _demand_tables(self) -> dict[str, DemandTable]:
@@ -186,37 +191,40 @@ class ZoneChore:
     async def _write_pulse(self, demand: ZoneDemand, now: int, supply: demand_supply.SupplyOfAreas) -> None:
         """Write the pulse of the areas that changed."""
         hour, kind = hour_of(now), demand.kind
-        counts = await demand_reader.read_hours(self._engine.archive, self._zone, kind, demand.hour, hour)
-        pulses = demand.look(now, counts.get(hour, {}), supply)
+        first = min(demand.hour + 1, self._last_hours[kind])
+        counts = await demand_reader.read_hours(self._engine.archive, self._zone, kind, first, hour)
+        of_areas = {each: demand.with_parents(areas) for each, areas in counts.items()}
+        pulses = demand.look(now, of_areas.get(hour, {}), supply)
         if not pulses:
             return
-        of_areas = {each: demand.with_parents(areas) for each, areas in counts.items()}
         self._surges[kind].tables = self._demand_tables()
         self._surges[kind].look(pulses, of_areas, now)
         written = self._written[kind]
-        changed = {area: each for area, each in pulses.items() if written.get(area) != (each, each.score)}
+        changed = {area: each for area, each in pulses.items() if _has_changed(written.get(area), each)}
         texts = {area: demand_pulse.encode_pulse(each) for area, each in changed.items()}
-        notice = _encode_notice(
-            kind, {area: written[area][0] for area in changed.keys() & written.keys()}, changed, now
-        )
+        shown = {area: _shown_area(area, each) for area, each in changed.items() if kind != "cell" or is_smallest(area)}
+        notice = _encode_notice(kind, self._shown[kind], shown, now)
         await demand_pulse.store_pulses(self._engine, self._zone, kind, texts, now, notice)
-        self._written[kind] = {area: (each, each.score) for area, each in pulses.items()}
+        written.update((area, (each, each.score)) for area, each in changed.items())
+        self._shown[kind].update(shown)
+        self._last_hours[kind] = hour
 
 
-def _encode_notice(kind: AreaKind, before: Pulses, now: Pulses, as_of: int) -> bytes:
-    """Return the JSON of the areas that changed, which consoles receive; empty if there are none. Parents of cells are
-    left out. An area that was not in ``before`` is left out too, so that the first look of a process sends nothing.
+def _has_changed(before: tuple[AreaPulse, float] | None, pulse: AreaPulse) -> bool:
+    if before is None or before[1] != pulse.score:
+        return True
+    return before[0] is not pulse and before[0] != pulse
+
+
+def _encode_notice(kind: AreaKind, before: _ShownAreas, now: _ShownAreas, as_of: int) -> bytes:
+    """Return the JSON of the areas of ``now`` that changed, which consoles receive; empty if there are none. An area
+    that was not in ``before`` is left out, so that the first look of a process sends nothing.
     """
-    items = [
-        changed
-        for area in sorted(before)
-        if (kind != "cell" or is_smallest(area))
-        and (changed := _changed_area(area, now[area])) != _changed_area(area, before[area])
-    ]
+    items = [now[area] for area in sorted(now.keys() & before.keys()) if now[area] != before[area]]
     return msgspec.json.encode(PublishedDemand(kind, items, rfc3339_of(as_of))) if items else b""
 
 
-def _changed_area(area: str, pulse: AreaPulse) -> ChangedArea:
+def _shown_area(area: str, pulse: AreaPulse) -> ChangedArea:
     multiplier = max(pulse.multipliers.values(), default=NEUTRAL)
     return ChangedArea(area, pulse.score, pulse.waiting, pulse.free, pulse.arrivals, multiplier)
 

@@ -59,6 +59,18 @@ def test_the_cost_grows_with_the_areas_alone() -> None:
     assert count_lines(lambda: demand.look(at_ms + 60_000, running, supply)) <= min(first, 30 * areas)
 
 
+def test_a_look_depends_on_what_is_there_alone() -> None:
+    """A look that changes what the looks before have left has the same result as the first look of a process."""
+    looked, cells = make_demand()
+    elsewhere, chance = [*cells, cell_at(0.0, 0.0)], random.Random(2)
+    for minute in range(0, 25, 3):
+        running = looked.with_parents({cell: chance.randrange(3) for cell in chance.sample(elsewhere, 5)})
+        supply = {cell: AreaSupply(*chance.choices(range(3), k=3)) for cell in chance.sample(elsewhere, 50)}
+        fresh, _ = make_demand()
+        at_ms = 24 * HOUR_MS + minute * 60_000
+        assert looked.look(at_ms, running, supply) == fresh.look(at_ms, running, supply)
+
+
 def test_the_chore_imports_no_numpy() -> None:
     """The forecast, the cells and the clusters import neither numpy nor another scientific package."""
     code = (

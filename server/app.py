@@ -46,6 +46,7 @@ from server.schemas import problems
 from server.schemas.fields import TRACE
 from server.web.assets import Assets
 from server.web.built import BuiltPages
+from server.web.demo_relay import DemoRelay
 from server.web.docs_pages import DocsPages
 from server.web.shells import BELOW, SHELLS, ShellPage
 from server.web.static import StaticFiles
@@ -226,6 +227,8 @@ def _page_routes(settings: Settings) -> list[routing.Route]:
     paths += [routing.Route(path, shell) for path, shell in shells.items()]
     paths += [routing.Route(f"{path}/{{rest:path}}", shells[path]) for path in BELOW]
     paths += [routing.Route(path, files) for path in ("/web/", "/web/{name}")]
+    if settings.demo:
+        paths.append(routing.Route("/demo/{path:path}", DemoRelay(settings.demo)))
     return [*paths, routing.Route("/docs/{name}", DocsPages())]
 
 

@@ -52,7 +52,7 @@ LONGEST_FILES = (
     "races/test_claim_races.py",
     "nemesis/test_mutants.py",
     "nemesis/test_nemeses.py",
-    "server/simulation/test_demo.py",
+    "server/demo/test_demo.py",
     "races/test_after_the_claim.py",
     "server/sweep/test_sweep.py",
     "server/simulation/test_replay.py",

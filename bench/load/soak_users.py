@@ -22,9 +22,10 @@ from callout_client.listeners import Frame
 from server.simulation import seed
 from server.simulation.account import Account, Operator, sign_in
 from server.simulation.conversations import Conversations
-from server.simulation.customer import Customer, TalkingCustomer
+from server.simulation.customer import Customer
 from server.simulation.person import Pace, Simulation, random_position_near
 from server.simulation.progress import count_progress
+from server.simulation.talking_customer import TalkingCustomer
 from server.simulation.technician import Technician
 
 CENTRE, CITY_M = (52.52, 13.405), 10_000.0
@@ -101,7 +102,7 @@ class SoakUsers:
 
     async def _add_technician(self, operator: Operator, number: int) -> None:
         who = seed.registration("technician", number, "soak", PASSWORD)
-        account = await seed.approved_technician(self._simulation.api, operator, self._simulation.service, who)
+        account = await seed.approved_technician(self._simulation.api, operator, [self._simulation.service], who)
         technician = TalkingTechnician(self._simulation, account, self._random_place(), self._speak)
         self._technicians.append(technician)
         await technician.connect()

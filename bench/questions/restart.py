@@ -196,7 +196,7 @@ class Scenario:
     async def _connect_racer(self, stack: AsyncExitStack, number: int) -> None:
         gateway, racer = self.gateways[number % 2], Racer()
         who = seed.registration("technician", number, "restart", "correct horse")
-        account = await seed.approved_technician(gateway.api, self._operator, self._service, who)
+        account = await seed.approved_technician(gateway.api, self._operator, [self._service], who)
         await self._operator.request("PATCH", f"/v1/technicians/{account.id}", {"capacity": 1000})
         racer.id, racer.client = account.id, Callout(gateway.url, account.token, racer.callbacks(), api=gateway.api)
         stack.push_async_callback(racer.client.close)

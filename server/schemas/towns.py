@@ -11,7 +11,7 @@ TOWN_FILE = "demo-town.json"
 
 
 class TownPart(Shape):
-    kind: Literal["park", "river", "street", "ring_road", "bridge"]
+    kind: Literal["block", "park", "river", "street", "ring_road", "bridge"]
     name: str
 
 
@@ -27,14 +27,21 @@ class TownOutline(Shape, tag_field="type", tag="Polygon"):
     coordinates: list[list[tuple[float, float]]]
 
 
+class TownBlocks(Shape, tag_field="type", tag="MultiPolygon"):
+    """The blocks of houses of a district, each a list of one ring."""
+
+    coordinates: list[list[list[tuple[float, float]]]]
+
+
 class TownFeature(Shape):
     type: Literal["Feature"]
     properties: TownPart
-    geometry: TownLine | TownOutline
+    geometry: TownLine | TownOutline | TownBlocks
 
 
 class Town(Shape):
-    """A town as GeoJSON, in the order in which to draw its parts."""
+    """A town as GeoJSON, in the order in which to draw its parts. ``centre`` is a position, longitude first."""
 
     type: Literal["FeatureCollection"]
+    centre: tuple[float, float]
     features: list[TownFeature]

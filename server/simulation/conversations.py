@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import Counter
 from uuid import uuid4
 
 from callout_client.listeners import Frame
+from server.simulation.chat_lines import LINES, answer_to
 from server.simulation.person import Person, job_in_event
 
-LINES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "customer": {
-        "requested": ("Hello, can you come today?", "Hello, are you free?"),
-        "accepted": ("Thank you. When will you be here?", "Great. Please ring twice.", "Good, I am at home."),
-        "on_the_way": ("The door is open.", "You can park in front of the house."),
-        "reached": ("I am coming down.", "Second floor, on the left."),
-        "in_progress": ("Do you need anything?", "How long will it take?"),
-        "completed": ("It works again, thank you!", "Thank you, good bye."),
-    },
-    "technician": {
-        "accepted": ("Hello, I have taken your job.", "Hello, I will come to you now."),
-        "on_the_way": ("I am on my way.", "I have left, traffic is light."),
-        "reached": ("I am at the door.", "I have arrived."),
-        "in_progress": ("I have found the fault.", "This takes a few minutes."),
-        "completed": ("All done. Have a good day!", "It is repaired. Good bye."),
-    },
-    "mediator": {"in_progress": ("Hello, I am the mediator. What has happened?",)},
-}
-"""What users of each role say, by the status of the job."""
 SPEAK_PROBABILITY = 0.6
 FIRST_STATUS = "accepted"
 """In this status a technician always says something: an introduction."""
+MAX_ANSWERS = 20
+"""The most answers to visitors in one room."""
 THINK_S = (0.5, 3.0)
 READ_S = (1.0, 4.0)
 TYPE_S_PER_CHARACTER = 0.04
@@ -50,6 +34,8 @@ class Conversations:
         self._rooms: dict[str, str] = {}
         self._statuses: dict[str, str] = {}
         self._unread: dict[str, int] = {}
+        self._role = role
+        self._answers: Counter[str] = Counter()
         self._checker = person.simulation.messages
 
     def handle(self, event: Frame) -> None:
@@ -94,11 +80,25 @@ class Conversations:
         if room and lines and (status == self._always_speaks_in or self._rng.random() < self._speak_probability):
             self._person.start(self.say(room, self._rng.choice(lines)))
 
+    async def say_in(self, job: str, text: str) -> None:
+        """Say ``text`` in the room of a job. Do nothing if it is not open."""
+        if room := self._rooms.get(job):
+            await self.say(room, text)
+
+    def answer_visitor(self, message: Frame) -> None:
+        """Answer a message of a person who is not simulated. Simulated people would answer each other for ever."""
+        room = message["room"]
+        if message["sender"]["id"] in self._person.simulation.checker.receipts or self._answers[room] >= MAX_ANSWERS:
+            return
+        self._answers[room] += 1
+        self._person.start(self.say(room, answer_to(self._role, message["text"], self._rng)))
+
     async def say(self, room: str, text: str) -> None:
         """Think, type, and say ``text``."""
-        await asyncio.sleep(self._rng.uniform(*THINK_S))
+        speed = self._person.simulation.pace.speed
+        await asyncio.sleep(self._rng.uniform(*THINK_S) / speed)
         await self._person.client.send("typing", room=room, on=True)
-        await asyncio.sleep(TYPE_S_PER_CHARACTER * len(text))
+        await asyncio.sleep(TYPE_S_PER_CHARACTER * len(text) / speed)
         said = await self._person.client.request("say", room=room, text=text, client_id=str(uuid4()))
         self._checker.record_said(room, said["message"]["n"])
 
@@ -109,6 +109,8 @@ class Conversations:
             if room not in self._unread:
                 self._person.start(self._read(room))
             self._unread[room] = n
+            if job := next((job for job, name in self._rooms.items() if name == room), ""):
+                self._person.hear(job, message)
 
     async def _read(self, room: str) -> None:
         await asyncio.sleep(self._rng.uniform(*READ_S))

@@ -45,6 +45,10 @@ class Drive:
         """Return the time of the arrival, on the clock of ``began_s``."""
         return self._reached_s[-1]
 
+    def timed_points(self) -> list[tuple[Position, float]]:
+        """Return each waypoint with the time at which it is reached."""
+        return [(point.at, at_s) for point, at_s in zip(self.way, self._reached_s, strict=True)]
+
     def motion_at(self, now_s: float) -> Motion:
         """Return where the driver is. Before the start and after the arrival the speed is 0."""
         leg = self._leg_at(now_s)

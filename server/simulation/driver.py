@@ -9,12 +9,19 @@ from contextlib import suppress
 from callout_client.listeners import Frame
 from server.simulation.account import Account
 from server.simulation.conversations import Conversations
+from server.simulation.door_codes import CODE_STEPS, HeardCodes
 from server.simulation.drive import Drive, Motion, Position, distance_m
 from server.simulation.person import Simulation
 from server.simulation.technician import Technician
 from server.simulation.town import Crossing, Town
 
-DRIVING_STEPS = {("home_service", "arrive"), ("direct_booking", "start"), ("managed", "start")}
+DRIVING_STEPS = {
+    ("home_service", "arrive"),
+    ("direct_booking", "start"),
+    ("managed", "start"),
+    ("marketplace", "start"),
+    ("delivery", "deliver"),
+}
 """The steps of each blueprint before which a technician drives to the job's place."""
 SPEED_FACTOR_RANGE = (0.85, 1.0)
 """How fast a driver is, as a part of the speed of each road."""
@@ -37,11 +44,12 @@ class Driver(Technician):
     def __init__(self, simulation: Simulation, account: Account, town: Town, home: Crossing) -> None:
         super().__init__(simulation, account, town.places[home])
         self._town, self._home = town, home
-        self._pace = self._rng.uniform(*SPEED_FACTOR_RANGE)
+        self._pace = self._rng.uniform(*SPEED_FACTOR_RANGE) * simulation.pace.speed
         self._drive: Drive | None = None
         self._fix_rate: Frame = {}
         self._fix_is_due = asyncio.Event()
         self._conversations = Conversations(self, "technician")
+        self._codes = HeardCodes(self._conversations)
 
     def handle(self, event: Frame) -> None:
         """Update what the technician knows, and take part in the conversations about their jobs."""
@@ -50,6 +58,19 @@ class Driver(Technician):
         if event["type"] == "fix":
             self._fix_rate = event["data"]
             self._fix_is_due.set()
+
+    def hear(self, job: str, message: Frame) -> None:
+        """Note the codes that a customer says, and answer a visitor."""
+        if message["sender"]["role"] == "customer":
+            self._codes.hear(job, message["text"])
+        self._conversations.answer_visitor(message)
+
+    async def find_proof(self, job: Frame, step: str) -> dict[str, str] | None:
+        """Return the code that a step at the door needs, after asking for it."""
+        if (job["blueprint"], step) not in CODE_STEPS:
+            return {}
+        code = await self._codes.ask(job["id"], step)
+        return {"code": code} if code else None
 
     def record_join(self, ok: Frame) -> None:
         """Read the reply to ``connect``, which has the present rate of fixes: its push may be lost."""

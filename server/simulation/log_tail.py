@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 import redis.asyncio as redis
 
 from callout_client import Unreachable
+from engine.events import Event
 from engine.types import DEFAULT_ZONE
 from engine.zone import log
 from server.simulation.delivery_checker import LogIndex
@@ -67,11 +68,34 @@ def _convert_redis_errors() -> Iterator[None]:
         raise Unreachable(f"the log cannot be read: {error}") from error
 
 
+async def follow_log(url: str, after: int, take: Callable[[Event], None]) -> None:
+    """Call ``take`` with each entry above the seq ``after`` (0: with the entries to come), until cancelled. Raises
+    Unreachable if Redis cannot be read.
+    """
+    client = _open_client(url)
+    try:
+        after = after or await _read_head(client)
+        while True:
+            with _convert_redis_errors():
+                events = await log.wait_for_events(client, {DEFAULT_ZONE: after}, 1000, MAX_READ_EVENTS)
+            for event in events:
+                if event.seq > after:
+                    after = event.seq
+                    take(event)
+    finally:
+        await client.aclose()
+
+
+def _open_client(url: str) -> redis.Redis:
+    client = redis.Redis.from_url(url, protocol=2, socket_timeout=None)
+    client.set_response_callback("XREAD", _return_unchanged)
+    return client
+
+
 @asynccontextmanager
 async def open_log_tail(url: str) -> AsyncIterator[LogTail]:
     """Yield a LogTail that reads in the background while the block runs. Raises Unreachable if Redis cannot be read."""
-    client = redis.Redis.from_url(url, protocol=2, socket_timeout=None)
-    client.set_response_callback("XREAD", _return_unchanged)
+    client = _open_client(url)
     try:
         tail = LogTail(client, await _read_head(client))
         read_task = asyncio.create_task(tail.read_forever())

@@ -13,6 +13,8 @@ from server.simulation.town import RING_M_S
 
 BUFFER_MS = 900_000
 """The buffer between two jobs in all shipped blueprints."""
+SHARED = frozenset({"delivery"})
+"""The shipped blueprints whose jobs may overlap others: a driver delivers several orders on one tour."""
 
 
 class RecentEvents:
@@ -36,7 +38,7 @@ class ReceivedSteps:
     """
 
     def __init__(self) -> None:
-        self.checker = OverlapChecker(lambda at, metres: metres / RING_M_S, BUFFER_MS)
+        self.checker = OverlapChecker(lambda at, metres: metres / RING_M_S, BUFFER_MS, SHARED)
         self._step: list[Change] = []
 
     def add_event(self, event: dict[str, Any]) -> None:

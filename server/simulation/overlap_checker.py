@@ -47,11 +47,13 @@ class Work:
 class OverlapChecker:
     """Follows who holds which job, and collects the pairs of jobs without travel time and buffer between them.
 
-    ``travel_s(at, metres)`` is the least time for a journey that begins at ``at`` (ms).
+    ``travel_s(at, metres)`` is the least time for a journey that begins at ``at`` (ms). ``shared`` are the blueprints
+    whose jobs may be done together with others (`exclusive = false`).
     """
 
     travel_s: Callable[[int, float], float]
     buffer_ms: int
+    shared: frozenset[str] = frozenset()
     held: dict[str, dict[str, Work]] = field(default_factory=dict)
     holders: dict[str, str] = field(default_factory=dict)
     overlaps: list[str] = field(default_factory=list)
@@ -61,7 +63,8 @@ class OverlapChecker:
         """Take the events of one step, in the order of the log. A step may move several jobs in a cycle. Therefore the
         jobs that technicians give up are removed before the jobs that they get are added.
         """
-        changes = [(change, job) for change in step if (job := _whole_job(change.data))]
+        whole = ((change, _whole_job(change.data)) for change in step)
+        changes = [(change, job) for change, job in whole if job and job.get("blueprint") not in self.shared]
         gone = {}
         for _, job in changes:
             before = self.holders.get(job["id"], "")

@@ -11,11 +11,11 @@ CAPTURE_S = 1.0
 
 
 class Payer(Person):
-    """A simulated program with the role `service`, which pays each managed job a second after its signature."""
+    """A simulated program with the role `service`, which pays each job a second after its signature or confirmation."""
 
     def handle(self, event: Frame) -> None:
-        """Pay the amount that a managed job requests."""
-        if event["type"] == "payment.requested" and job_in_event(event).get("blueprint") == "managed":
+        """Pay the charge that a job requests. Nobody waits for the payment of a hold."""
+        if event["type"] == "payment.requested" and event["data"]["payment"]["kind"] == "charge":
             self.start(self._pay(job_in_event(event)["id"], event["data"]["payment"]))
 
     async def _pay(self, job: str, payment: Frame) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from callout_client import Api, Callout, Ended, Listeners, Refusal, Unreachable
-from callout_client.listeners import Frame
+from callout_client.listeners import Frame, Status
 from server.simulation.account import Account, Operator
 from server.simulation.delivery_checker import DeliveryChecker
-from server.simulation.drive import METRES_PER_DEGREE
+from server.simulation.drive import METRES_PER_DEGREE, Position
+from server.simulation.holder_checker import HolderChecker
+from server.simulation.live_delivery import LiveDelivery
 from server.simulation.message_checker import MessageChecker
 from server.simulation.proofs import Proofs
 
@@ -27,11 +30,16 @@ class Pace:
     work_s: tuple[float, float]
     """The time from the accepted claim to the completion of the job: all four steps together."""
     fix_s: float = 5.0
+    speed: float = 1.0
+    """How many times faster than in reality people drive, talk and work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """The objects and values that all users of one simulation share."""
+    """The objects and values that all users of one simulation share. ``service`` is that of a job whose blueprint has
+    none in ``services``. ``courtesy_s`` is how much longer technicians think of a job at a place, for the sake of a
+    person near by.
+    """
 
     api: Api
     checker: DeliveryChecker
@@ -40,6 +48,18 @@ class Simulation:
     service: str
     messages: MessageChecker = field(default_factory=MessageChecker)
     proofs: Proofs = field(default_factory=Proofs)
+    holders: HolderChecker = field(default_factory=HolderChecker)
+    delivery: LiveDelivery = field(default_factory=LiveDelivery)
+    services: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    courtesy_s: Callable[[Position], float] = lambda place: 0.0
+
+    def service_for(self, blueprint: str, rng: random.Random) -> str:
+        """Return the service of a new job."""
+        return rng.choice(self.services.get(blueprint) or (self.service,))
+
+    def record_claim(self, job: dict[str, Any], technician: str) -> None:
+        """Take the job in the reply that says that ``technician`` has it now."""
+        self.holders.record_claim(job, technician, time.monotonic())
 
     def random_for(self, person_name: str) -> random.Random:
         """Return a random generator for one user. Its numbers depend only on the seed and ``person_name``."""
@@ -57,6 +77,7 @@ class Person:
         on = Listeners(
             self._record_event,
             joined=self.record_join,
+            status=self._record_status,
             repeat=lambda event: simulation.checker.record_duplicate(self.id),
         )
         self.client = Callout(simulation.api.url, account.token, on, api=simulation.api)
@@ -71,6 +92,7 @@ class Person:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.simulation.messages.forget_member(self.id)
+        self.simulation.delivery.record_leave(self.id)
         await self.client.close()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -83,15 +105,26 @@ class Person:
         """Read the reply to ``connect``."""
         self.id = ok["user"]["id"]
         self.simulation.checker.record_join(ok)
+        self.simulation.delivery.record_join(ok, time.monotonic())
         if not all(zone["recovered"] for zone in ok["zones"].values()):
             self.resynchronise()
 
+    def _record_status(self, status: Status) -> None:
+        if status.status != "connected":
+            self.simulation.delivery.record_disconnect(self.id)
+
     def _record_event(self, event: Frame) -> None:
         self.simulation.checker.record_event(self.id, event)
+        self.simulation.delivery.record_event(self.id, event)
+        if event["type"].startswith("job."):
+            self.simulation.holders.record_job(job_in_event(event))
         self.handle(event)
 
     def handle(self, event: Frame) -> None:
         """Update what the user knows by one event. Must not block: start a task for slow work."""
+
+    def hear(self, job: str, message: Frame) -> None:
+        """Take a chat message that somebody else said in the room of a job. Must not block."""
 
     def resynchronise(self) -> None:
         """Update what the user knows from the server. Called when it may be old: at the first connect, and if the

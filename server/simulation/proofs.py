@@ -27,6 +27,7 @@ class Proofs:
     photos: int = 0
     signed: int = 0
     verified: int = 0
+    ratings: int = 0
     paid: Counter[str] = field(default_factory=Counter)
     """What was paid for each job."""
     paid_out: int = 0

@@ -139,7 +139,7 @@ class ReplayRun:
 
     async def _add_technician(self, operator: Operator, number: int, tag: str, password: str) -> None:
         who = seed.registration("technician", number, tag, password)
-        account = await seed.approved_technician(self.simulation.api, operator, self.simulation.service, who)
+        account = await seed.approved_technician(self.simulation.api, operator, [self.simulation.service], who)
         rng = self.simulation.random_for(f"place {number}")
         pickup = rng.choice(self.options.pickups)
         technician = Technician(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from callout_client import Api
 from server.simulation.account import Account, Operator, sign_in
+from server.simulation.people_names import person_name
 
 T = TypeVar("T")
 MAX_CONCURRENT = 16
@@ -31,15 +32,17 @@ def registration(role: str, number: int, tag: str, password: str) -> dict[str, A
     return {
         "email": f"{role}-{number:03d}.{tag}@callout.example",
         "password": password,
-        "name": f"{role.replace('_', ' ').capitalize()} {number:03d}",
+        "name": person_name(role, number),
         "role": role,
     }
 
 
-async def approved_technician(api: Api, operator: Operator, service: str, registration_body: dict[str, Any]) -> Account:
-    """Return the account of a technician who may claim, after creating and approving the profile for ``service``."""
+async def approved_technician(
+    api: Api, operator: Operator, services: Sequence[str], registration_body: dict[str, Any]
+) -> Account:
+    """Return the account of a technician who may claim, after creating and approving the profile for ``services``."""
     account = await sign_in(api, registration_body)
-    profile = {"name": registration_body["name"], "services": [service]}
+    profile = {"name": registration_body["name"], "services": [*services]}
     await account.request("PATCH", f"/v1/technicians/{account.id}", profile)
     review = {"kyc": "approved", "account": "approved"}
     await operator.request("POST", f"/v1/technicians/{account.id}/review", review)

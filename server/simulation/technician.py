@@ -9,16 +9,12 @@ from contextlib import suppress
 from callout_client import Refusal, Unreachable
 from callout_client.listeners import Frame
 from server.simulation.account import Account
+from server.simulation.bidding import Bidder
+from server.simulation.job_steps import next_step, takes_bids
 from server.simulation.person import Person, Simulation, job_in_event, random_position_near
 from server.simulation.pictures import draw_picture
 from server.simulation.waiting_jobs import WaitingJobs, seconds_until
 
-NEXT_STEPS = {
-    "home_service": {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"},
-    "direct_booking": {"accepted": "start", "in_progress": "complete"},
-    "managed": {"assigned": "accept", "accepted": "depart", "on_the_way": "start", "in_progress": "finish"},
-}
-"""The technician's next step by the job's blueprint and status."""
 STEPS_PER_JOB = 4
 PHOTOS_PER_JOB = 2
 FROZEN_RETRY_S = 60.0
@@ -28,6 +24,9 @@ DEPART_BEFORE_S = 60.0
 """How long before the time of a booked job its technician departs."""
 TOO_EARLY_RETRY_S = 30.0
 """When a step that was too early is tried again."""
+NO_CODE_RETRY_S = 5.0
+EXTRA_PHOTO_PROBABILITY = 0.3
+"""How probable a photo of work is that needs none."""
 
 
 class Technician(Person):
@@ -49,6 +48,7 @@ class Technician(Person):
         self._must_reload = False
         self._stopping = False
         self._wake = asyncio.Event()
+        self._bidder = Bidder(self, self._rng)
 
     async def connect(self) -> None:
         """Connect and go online at the current position."""
@@ -154,14 +154,18 @@ class Technician(Person):
         self._must_reload = False
         offers = await self.account.request("GET", "/v1/offers")
         self._open_offers = {offer["job"]["id"]: offer["job"] for offer in offers["items"]}
-        for phase in ("assigned", "active"):
+        for phase in ("open", "assigned", "active"):
             page = await self.account.request("GET", f"/v1/jobs?phase={phase}")
-            self._held_jobs |= {job["id"]: job for job in page["items"]}
+            held = (job for job in page["items"] if (job.get("technician") or {}).get("id") == self.id)
+            self._held_jobs |= {job["id"]: job for job in held if not job.get("asked") or job["phase"] != "open"}
 
     async def _claim_job(self, offered: Frame) -> None:
         job = offered["id"]
         self._open_offers.pop(job)
-        await asyncio.sleep(self.reaction_s(offered))
+        courtesy_s = self.simulation.courtesy_s((offered["lat"], offered["lon"]))
+        await asyncio.sleep(self.reaction_s(offered) + courtesy_s)
+        if takes_bids(offered):
+            return await self._bidder.bid(offered)
         checker = self.simulation.checker
         checker.claim_attempts += 1
         try:
@@ -173,10 +177,12 @@ class Technician(Person):
             self._must_reload = True
         else:
             checker.record_winner(job, self.id)
+            self.simulation.record_claim(job_view, self.id)
             self._held_jobs[job] = job_view
+        return None
 
     def choose_offer(self, offered_jobs: Iterable[Frame]) -> Frame:
-        """Return the job to claim next: the one that was offered first."""
+        """Return the job to take next: the one that was offered first."""
         return next(iter(offered_jobs))
 
     def reaction_s(self, job: Frame) -> float:
@@ -184,7 +190,7 @@ class Technician(Person):
         return self._rng.uniform(*self.simulation.pace.reaction_s)
 
     async def _run_next_step(self, job: Frame) -> None:
-        step = NEXT_STEPS.get(job["blueprint"], {}).get(job["status"])
+        step = next_step(job)
         if step is None:
             return self._drop_job(job["id"])
         if job["id"] in self._frozen_jobs:
@@ -193,32 +199,45 @@ class Technician(Person):
         if step == "depart" and (wait_s := seconds_until(job["scheduled_for"]) - DEPART_BEFORE_S) > 0:
             return self._waiting.add(job["id"], wait_s)
         await self.prepare_step(job, step)
+        proof = await self.find_proof(job, step)
+        if proof is None:
+            return self._waiting.add(job["id"], NO_CODE_RETRY_S)
         self.simulation.checker.claim_attempts += step == "accept"
         try:
-            if step == "finish":
-                await self._take_photos(job["id"])
-            job_view = (await self.client.request("command", job=job["id"], command=step))["job"]
+            await self._take_photos(job["id"], step)
+            job_view = (await self.client.request("command", job=job["id"], command=step, **proof))["job"]
         except Refusal as refusal:
-            if refusal.code == "frozen":
-                self._frozen_jobs.add(job["id"])
-            elif refusal.code == "too_early":
-                self._waiting.add(job["id"], TOO_EARLY_RETRY_S)
-            else:
-                self._drop_job(job["id"])  # it was cancelled or given to another technician meanwhile
+            self._handle_refusal(job["id"], refusal)
         except Unreachable:
             self._must_reload = True
         else:
             if step == "accept":
                 self.simulation.checker.record_winner(job["id"], self.id)
+                self.simulation.record_claim(job_view, self.id)
             self._held_jobs[job["id"]] = job_view
             await self.finish_step(job_view, step)
         return None
 
-    async def _take_photos(self, job: str) -> None:
-        """Take the photos that a managed job needs before it is finished."""
-        for _ in range(PHOTOS_PER_JOB):
+    def _handle_refusal(self, job: str, refusal: Refusal) -> None:
+        if refusal.code == "frozen":
+            self._frozen_jobs.add(job)
+        elif refusal.code == "too_early":
+            self._waiting.add(job, TOO_EARLY_RETRY_S)
+        elif refusal.code == "wrong_code":
+            self._waiting.add(job, NO_CODE_RETRY_S)
+        else:
+            self._drop_job(job)  # it was cancelled or given to another technician meanwhile
+
+    async def _take_photos(self, job: str, step: str) -> None:
+        """Take the photos that a managed job needs before it is finished, and sometimes one of other work."""
+        extra = step == "complete" and self._rng.random() < EXTRA_PHOTO_PROBABILITY
+        for _ in range(PHOTOS_PER_JOB if step == "finish" else int(extra)):
             await self.account.upload(f"/v1/jobs/{job}/photos", draw_picture(self._rng))
             self.simulation.proofs.photos += 1
+
+    async def find_proof(self, job: Frame, step: str) -> dict[str, str] | None:
+        """Return the arguments that a step needs, such as a code; None if they are not known yet."""
+        return {}
 
     async def prepare_step(self, job: Frame, step: str) -> None:
         """Work for some time."""

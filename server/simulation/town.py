@@ -28,6 +28,15 @@ class Town:
     roads: dict[Crossing, dict[Crossing, float]]
     geojson: dict[str, Any]
 
+    @property
+    def middle(self) -> Position:
+        """Return a crossing near the middle of the town."""
+        return self.places[max(self.places)[0] // 2, max(self.places)[1] // 2]
+
+    def nearest_crossing(self, place: Position) -> Crossing:
+        """Return the crossing that is nearest to ``place`` and has a street."""
+        return min(self.roads, key=lambda crossing: distance_m(self.places[crossing], place))
+
     def random_crossing(self, rng: random.Random) -> Crossing:
         """Return a random crossing."""
         return rng.choice(list(self.roads))

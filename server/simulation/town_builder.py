@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 from server.simulation.drive import METRES_PER_DEGREE, Position, round_position
 from server.simulation.street_names import AVENUES, STREETS
 from server.simulation.town import RING_M_S, STREET_M_S, Crossing, Road, Town
+from server.simulation.town_features import block_features, feature, shrunk_ring
 
 STREETS_EACH_WAY = 25
 """The number of streets in each direction."""
@@ -24,6 +25,10 @@ UNEVENNESS_M = 12.0
 RING_SIZES = (5, 10)
 """The distance of each ring road from the middle, in blocks."""
 PARKS = 6
+PARK_SHARE = 0.94
+"""How far a park reaches to its streets."""
+Park = tuple[int, int, int, int]
+"""The first avenue and street, and the last avenue and street."""
 
 
 def build_town(centre: Position, seed: int) -> Town:
@@ -52,19 +57,28 @@ def build_town(centre: Position, seed: int) -> Town:
         for start, end in (road, road[::-1]):
             roads.setdefault(start, {})[end] = speed
     features = [
-        *(_feature("park", f"Park {n}", [_park_outline(park, places)], "Polygon") for n, park in enumerate(parks, 1)),
-        _feature("river", "River", _river_line(river_row, places)),
+        *block_features(places, _blocks(parks, river_row)),
+        *(feature("park", f"Park {n}", [_park_outline(park, places)], "Polygon") for n, park in enumerate(parks, 1)),
+        feature("river", "River", _river_line(river_row, places)),
         *_street_features(streets, places),
         *(
-            _feature("ring_road", name, [places[crossing] for crossing in ring])
+            feature("ring_road", name, [places[crossing] for crossing in ring])
             for name, ring in zip(("Inner Ring", "Outer Ring"), rings, strict=True)
         ),
         *(
-            _feature("bridge", f"Bridge {n}", [places[start], places[end]])
+            feature("bridge", f"Bridge {n}", [places[start], places[end]])
             for n, (start, end) in enumerate(sorted(bridges), 1)
         ),
     ]
-    return Town(places, roads, {"type": "FeatureCollection", "features": features})
+    return Town(places, roads, {"type": "FeatureCollection", "centre": [centre[1], centre[0]], "features": features})
+
+
+def _blocks(parks: list[Park], river_row: list[int]) -> Iterator[Crossing]:
+    """Yield the south-western crossing of each block of houses: no park and no river is in it."""
+    green = {(i, j) for left, bottom, right, top in parks for i in range(left, right) for j in range(bottom, top)}
+    for i in range(STREETS_EACH_WAY - 1):
+        wet = range(min(river_row[i : i + 2]), max(river_row[i : i + 2]) + 1)
+        yield from ((i, j) for j in range(STREETS_EACH_WAY - 1) if j not in wet and (i, j) not in green)
 
 
 def _place_crossings(centre: Position, rng: random.Random) -> dict[Crossing, Position]:
@@ -121,10 +135,6 @@ def _road(start: Crossing, end: Crossing) -> Road:
     return (start, end) if start < end else (end, start)
 
 
-Park = tuple[int, int, int, int]
-"""The first avenue and street, and the last avenue and street."""
-
-
 def _parks(rng: random.Random, crossing_river: set[Road], ring_roads: set[Road]) -> list[Park]:
     parks: list[Park] = []
     while len(parks) < PARKS:
@@ -153,9 +163,7 @@ def _park_outline(park: Park, places: dict[Crossing, Position]) -> list[Position
     edge = [(i, bottom) for i in range(left, right)] + [(right, j) for j in range(bottom, top)]
     edge += [(i, top) for i in range(right, left, -1)] + [(left, j) for j in range(top, bottom, -1)]
     corners = [places[crossing] for crossing in edge]
-    lat, lon = (sum(values) / len(corners) for values in zip(*corners, strict=True))
-    inner = [round_position(lat + 0.94 * (y - lat), lon + 0.94 * (x - lon)) for y, x in corners]
-    return [*inner, inner[0]]
+    return shrunk_ring(corners, PARK_SHARE)
 
 
 def _river_line(river_row: list[int], places: dict[Crossing, Position]) -> list[Position]:
@@ -177,15 +185,5 @@ def _street_features(streets: set[Road], places: dict[Crossing, Position]) -> It
                     piece.append(end)
                     continue
                 if len(piece) > 1:
-                    yield _feature("street", name, [places[crossing] for crossing in piece])
+                    yield feature("street", name, [places[crossing] for crossing in piece])
                 piece = [end]
-
-
-def _feature(kind: str, name: str, line: Iterable[Any], geometry: str = "LineString") -> dict[str, Any]:
-    """Return a feature. GeoJSON has the longitude before the latitude."""
-    coordinates = [[[lon, lat] for lat, lon in ring] for ring in line] if geometry == "Polygon" else None
-    return {
-        "type": "Feature",
-        "properties": {"kind": kind, "name": name},
-        "geometry": {"type": geometry, "coordinates": coordinates or [[lon, lat] for lat, lon in line]},
-    }

@@ -47,7 +47,7 @@ SERVER_IMPORTS = (
     "zxcvbn.frequency_lists",
 )
 IMPORTS = {
-    "demo": ("server.cli.run_simulation", "server.simulation.demo_run", "rich.live"),
+    "demo": ("server.cli.run_simulation", "server.demo.run", "rich.live"),
     "replay": ("server.cli.run_simulation", "server.simulation.pickups", "server.simulation.replay_run"),
     "bench": ("tests.support.forked_bench",),
     "archive_worker": ("bench.load.archive_worker",),

@@ -17,16 +17,29 @@ from engine.events import ms_of, rfc3339_of
 from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import RunningServer
-from server.simulation import conversations, customer, driver, mediator, payer, seed, technician
+from server.simulation import (
+    bidding,
+    conversations,
+    customer,
+    dispatcher,
+    door_codes,
+    driver,
+    mediator,
+    payer,
+    seed,
+    talking_customer,
+    technician,
+)
 from server.simulation.account import Operator, sign_in
 from server.simulation.cashier import Cashier
-from server.simulation.customer import TalkingCustomer
 from server.simulation.delivery_checker import DeliveryChecker
+from server.simulation.dispatcher import Dispatcher
 from server.simulation.driver import Driver
 from server.simulation.mediator import Mediator
 from server.simulation.observer import AdminObserver
 from server.simulation.payer import Payer
 from server.simulation.person import Pace, Simulation
+from server.simulation.talking_customer import TalkingCustomer
 from server.simulation.town_builder import build_town
 from tests.support.clock import advance
 from tests.support.wait import wait_until
@@ -60,29 +73,31 @@ class People:
         tag, api = uuid4().hex[:8], self.simulation.api
         accounts = [
             await seed.approved_technician(
-                api, self.operator, self.simulation.service, seed.registration("technician", 1, tag, "correct horse")
+                api, self.operator, [self.simulation.service], seed.registration("technician", 1, tag, "correct horse")
             ),
             await sign_in(api, seed.registration("customer", 1, tag, "correct horse")),
             await sign_in(api, seed.registration("mediator", 1, tag, "correct horse"), self.operator),
             await sign_in(api, seed.registration("service", 1, tag, "correct horse"), self.operator),
+            await sign_in(api, seed.registration("ops_manager", 1, tag, "correct horse"), self.operator),
         ]
         self.home = next(iter(self.town.roads))
         self.driver = Driver(self.simulation, accounts[0], self.town, self.home)
         self.customer = TalkingCustomer(self.simulation, accounts[1])
         self.cashier = Cashier(self.simulation, accounts[3])
+        self.dispatcher = Dispatcher(self.simulation, accounts[4])
         self.mediator, payer = Mediator(self.simulation, accounts[2]), Payer(self.simulation, accounts[3])
         observer = AdminObserver(self.simulation, self.operator, self.seen)  # type: ignore[arg-type]
-        for person in (observer, self.driver, self.customer, self.mediator, payer, self.cashier):
+        for person in (observer, self.driver, self.customer, self.mediator, payer, self.cashier, self.dispatcher):
             stack.push_async_callback(person.close)
             await person.connect()
         working = asyncio.create_task(self.driver.run())
         stack.callback(working.cancel)
 
-    async def book(self, *, direct: bool = False, is_managed: bool = False, at: str = "") -> str:
+    async def book(self, blueprint: str = "home_service", *, at: str = "") -> str:
         """Book a job a few streets away, and return its id."""
         place = self.town.places[self.home[0] + 3, self.home[1] + 1]
-        asked = self.driver.id if direct else ""
-        return await self.customer.book(*place, "3 Elm Street", technician=asked, is_managed=is_managed, at=at)
+        asked = self.driver.id if blueprint == "direct_booking" else ""
+        return await self.customer.book(*place, "3 Elm Street", blueprint=blueprint, technician=asked, at=at)
 
     async def wait_for_end(self, job: str) -> str:
         """Wait until the job has ended and its messages have arrived. Return its last status."""
@@ -102,9 +117,17 @@ async def people(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Asyn
         (conversations, "READ_S", SHORT_WAIT_S),
         (conversations, "TYPE_S_PER_CHARACTER", 0.0),
         (conversations, "SPEAK_PROBABILITY", 1.0),
-        (customer, "DISPUTE_PROBABILITY", 0.0),
-        (customer, "COMPLAIN_S", SHORT_WAIT_S),
+        (talking_customer, "DISPUTE_PROBABILITY", 0.0),
+        (talking_customer, "WORK_DISPUTE_PROBABILITY", 0.0),
+        (talking_customer, "COMPLAIN_S", SHORT_WAIT_S),
         (customer, "SIGN_S", 0.1),
+        (talking_customer, "RATE_PROBABILITY", 1.0),
+        (talking_customer, "RATE_S", SHORT_WAIT_S),
+        (talking_customer, "STAR_WEIGHTS", (1, 0, 0, 0, 0)),
+        (bidding, "BID_PROBABILITY", 1.0),
+        (bidding, "CHOOSE_S", SHORT_WAIT_S),
+        (door_codes, "FIND_S", SHORT_WAIT_S),
+        (dispatcher, "THINK_S", SHORT_WAIT_S),
         (payer, "CAPTURE_S", 0.1),
         (mediator, "REACTION_S", SHORT_WAIT_S),
         (mediator, "TALK_S", (0.5, 0.6)),
@@ -140,7 +163,7 @@ async def test_a_technician_drives_to_the_place_and_both_sides_talk(people: Peop
     """The technician's fixes show that they are near and have arrived. Both sides say what fits each state, read, and
     receive each message once.
     """
-    assert await people.wait_for_end(await people.book(direct=False)) == "completed"
+    assert await people.wait_for_end(await people.book()) == "completed"
     messages = people.simulation.messages
     await wait_until(
         lambda: messages.said >= 10 and messages.received >= 2 * messages.said,
@@ -155,7 +178,7 @@ async def test_a_managed_job_is_quoted_assigned_signed_and_paid(people: People) 
     """The customer books at the quoted price, the engine chooses the technician, who accepts and works, the customer
     signs, and the payment service pays.
     """
-    job = await people.book(is_managed=True)
+    job = await people.book("managed")
     assert await people.wait_for_end(job) == "completed"
     checker = people.simulation.checker
     assert checker.outcomes[job].winners == {people.driver.id} and checker.claim_attempts == 1
@@ -177,6 +200,39 @@ async def test_a_managed_job_is_quoted_assigned_signed_and_paid(people: People) 
     assert proofs.paid_out == 0, "a day's hold"
 
 
+async def test_a_marketplace_job_is_bid_for_and_codes_are_said_at_the_door(people: People) -> None:
+    """The technician bids and the customer accepts. Each code is asked for and said in the chat. The customer confirms
+    and rates, and nobody else ever held the job.
+    """
+    job = await people.book("marketplace")
+    await wait_until(
+        lambda: people.simulation.proofs.ratings, within_s=END_WITHIN_S, what="the rating of the marketplace job"
+    )
+    view = (await people.operator.request("GET", f"/v1/jobs/{job}"))["job"]
+    assert view["status"] == "paid" and view["technician"]["id"] == people.driver.id
+    said = (await people.operator.request("GET", f"/v1/rooms/{job.replace('job_', 'room_')}/messages"))["items"]
+    codes = [
+        message["text"] for message in said if "The code to" in message["text"] or "to finish is" in message["text"]
+    ]
+    assert len(codes) >= 2
+    assert people.simulation.holders.claims == 1 and people.simulation.holders.two_holders == 0
+
+
+async def test_an_order_is_prepared_and_delivered(people: People) -> None:
+    """The dispatcher confirms and prepares an order, and the technician who takes it delivers it."""
+    job = await people.book("delivery")
+    assert await people.wait_for_end(job) == "completed"
+    history = (await people.operator.request("GET", f"/v1/jobs/{job}/history"))["items"]
+    commands = [entry["command"] for entry in reversed(history)]
+    assert [each for each in commands if each in ("confirm", "prepare", "ready", "depart", "deliver")] == [
+        "confirm",
+        "prepare",
+        "ready",
+        "depart",
+        "deliver",
+    ] or commands[0] != "create", commands
+
+
 async def test_a_booked_job_waits_for_its_time(
     people: People, server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +241,7 @@ async def test_a_booked_job_waits_for_its_time(
     """
     checker = people.simulation.checker
     monkeypatch.setattr(technician, "DEPART_BEFORE_S", 2.0)
-    soon = await people.book(is_managed=True, at=rfc3339_of(now_ms() + 4_000))
+    soon = await people.book("managed", at=rfc3339_of(now_ms() + 4_000))
     assert await people.wait_for_end(soon) == "completed"
     history = (await people.operator.request("GET", f"/v1/jobs/{soon}/history"))["items"]
     departed = next(entry["at"] for entry in history if entry["command"] == "depart")
@@ -194,7 +250,7 @@ async def test_a_booked_job_waits_for_its_time(
 
     monkeypatch.setattr(technician, "DEPART_BEFORE_S", 36_000.0)
     monkeypatch.setattr(technician, "TOO_EARLY_RETRY_S", 0.2)
-    later = await people.book(is_managed=True, at=rfc3339_of(now_ms() + 65 * 60_000))
+    later = await people.book("managed", at=rfc3339_of(now_ms() + 65 * 60_000))
     await people.operator.request("POST", f"/v1/jobs/{later}/assign", {"technician": people.driver.id})
     await wait_until(lambda: later in people.driver.waiting_jobs, within_s=END_WITHIN_S, what="the refusal too_early")
     assert checker.outcomes[later].winners == {people.driver.id}
@@ -205,7 +261,7 @@ async def test_a_booked_job_waits_for_its_time(
 
 async def test_a_mediator_resolves_a_dispute(people: People) -> None:
     """The customer disputes their first direct booking; the mediator comes, speaks, and resolves the dispute."""
-    job = await people.book(direct=True)
+    job = await people.book("direct_booking")
     assert await people.wait_for_end(job) == "completed"
     said = await people.operator.request("GET", f"/v1/rooms/{job.replace('job_', 'room_')}/messages")
     assert {message["sender"]["role"] for message in said["items"]} == {"customer", "technician", "mediator"}

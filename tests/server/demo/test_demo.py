@@ -16,23 +16,26 @@ from pathlib import Path
 import pytest
 
 from engine.process.embedded import read_state
+from server.demo.files import LOGINS_FILE
+from server.demo.guests import ROLES
 from server.simulation.child_server import ChildError, clean_environment, run_child
-from server.simulation.demo_files import LOGINS_FILE
 from tests.support.fork_server import CALLOUT_COMMAND, ForkedProcess, fork_server
 from tests.support.http import open_http
 from tests.support.process import start_callout
 from tests.support.wait import wait_until
 
 END_WITHIN_S = 60.0
+SERVER_WORDS = "exit_with_parent serve"
+"""In the command line of the server of a demo: of its parent, which has the lowest process id, and of its children."""
 
 
 def demo_arguments(data: Path, *more: str) -> tuple[str, ...]:
-    """Return the arguments for a demo with six technicians on the data directory ``data``."""
-    return ("demo", "--data", str(data), "--technicians", "6", *more)
+    """Return the arguments for a demo with ten people on the data directory ``data``."""
+    return ("demo", "--data", str(data), "--people", "10", *more)
 
 
 async def start_demo(data: Path, *arguments: str) -> ForkedProcess:
-    """Start a demo with six technicians on the data directory ``data``."""
+    """Start a demo with ten people on the data directory ``data``."""
     return await start_callout(*demo_arguments(data, *arguments), env=os.environ)
 
 
@@ -98,12 +101,12 @@ async def booked_blueprints(data: Path, port: str) -> list[str]:
 
 async def test_a_second_demo_is_refused_in_one_line(tmp_path: Path) -> None:
     """A second demo on the port or on the data directory of a running demo prints one line, ends, and leaves no
-    process. The first demo continues. Its first job is a direct booking, so that a visitor sees a dispute soon.
+    process. The first demo continues. Its first jobs are of all five blueprints, so that a visitor sees each soon.
     """
     async with running_demo(tmp_path / "one") as (first, printed):
         port = printed.partition("http://127.0.0.1:")[2].split()[0]
         booked = await wait_until(lambda: booked_blueprints(tmp_path / "one", port), within_s=END_WITHIN_S)
-        assert booked[0] == "direct_booking"
+        assert booked[0] == "home_service"
         code, out, err = await wait_for_end(await start_demo(tmp_path / "two", "--port", port))
         assert code not in (0, None)
         assert out == ""
@@ -192,8 +195,8 @@ async def test_no_process_remains_however_the_demo_ends(
 async def test_the_death_of_its_server_ends_the_demo(tmp_path: Path) -> None:
     """If the server of the demo is killed, the demo prints one line and exits with 1."""
     async with running_demo(tmp_path / "data") as (process, _):
-        (server,) = [line for line in processes_of(tmp_path / "data") if "exit_with_parent serve" in line]
-        os.kill(int(server.split()[0]), signal.SIGKILL)
+        server, *_ = sorted(int(line.split()[0]) for line in processes_of(tmp_path / "data") if SERVER_WORDS in line)
+        os.kill(server, signal.SIGKILL)
         code, _, err = await wait_for_end(process)
     assert code == 1
     assert len(err.strip().splitlines()) == 1
@@ -225,7 +228,7 @@ async def test_it_ends_after_its_time_and_continues_with_the_same_accounts(tmp_p
         assert (summary["double_claims"], summary["duplicate_events"], summary["broken_prices"]) == (0, 0, 0)
         assert summary["messages_received"] >= summary["messages_said"] > 0
         assert (summary["messages_lost"], summary["messages_doubled"]) == (0, 0)
-        assert [line.split()[0] for line in lines] == ["admin", "customer", "technician"]
+        assert [line.split()[0] for line in lines] == [*ROLES]
         logins.append(lines)
     assert logins[0] == logins[1]
     assert processes_of(tmp_path / "data") == []

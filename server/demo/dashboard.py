@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -15,13 +14,6 @@ from rich.text import Text
 
 PRINT_EVERY_S = 5.0
 ShowSummary = Callable[[dict[str, Any], Sequence[str]], None]
-
-
-def print_welcome(console: Console, url: str, data: Path, logins: Sequence[tuple[str, str, str]]) -> None:
-    """Print the URL of the demo's server and the logins of its users."""
-    console.print(f"Callout is at {url}   (data and demo.log in {data}; stop it with Ctrl-C)", markup=False)
-    for role, email, password in logins:
-        console.print(f"  {role:<11} {email}   password {password}", markup=False)
 
 
 @contextmanager

@@ -1,0 +1,61 @@
+"""Who may use the one-click logins and the faults of a demo: a person at this machine, in a page of this server.
+
+Anybody who reaches these routes is an admin with one request. Therefore three things are checked. The peer is this
+machine, because others may reach the port. The ``Host`` names this machine: with DNS rebinding, a page of a stranger
+gets a name that leads to 127.0.0.1, and the browser then takes the page and this server for the same site. And a
+browser says that the request comes from a page of this server, because any page may send a POST.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from server.web.demo_relay import Visit
+
+SAME_SITE = (None, "same-origin", "none")
+"""``Sec-Fetch-Site`` of a page of this server, of an address that a person typed, and of a program."""
+
+
+def refusal_of(visit: Visit, peer: str, *, is_open: bool) -> str:
+    """Return why the visit is refused, "" if it is not. ``peer`` is the address of the caller, and ``is_open`` whether
+    the demo answers the whole network (`--lan-open`).
+    """
+    if not is_open and not _is_loopback(peer):
+        return "Only this machine may do this; `callout demo --lan-open` allows it to the whole network"
+    if len(visit.hosts) != 1 or not _is_own_name(_host_name(visit.hosts[0]), is_open=is_open):
+        return "Open the demo by the address that it printed: this Host is another name"
+    if visit.origin is not None and visit.origin.partition("://")[2] != visit.hosts[0]:
+        return "This page is of another site"
+    if visit.fetch_site not in SAME_SITE:
+        return "This page is of another site"
+    if visit.method == "POST" and visit.content_type.partition(";")[0].strip() != "application/json":
+        return "Send JSON: a form of another site cannot"
+    return ""
+
+
+def _is_loopback(address: str) -> bool:
+    found = _ip_of(address)
+    return found is not None and (getattr(found, "ipv4_mapped", None) or found).is_loopback
+
+
+def _is_own_name(name: str, *, is_open: bool) -> bool:
+    """Return whether a name or address leads to this machine without a DNS that others control."""
+    if name == "localhost" or _is_loopback(name):
+        return True
+    own = socket.gethostname().lower()
+    return is_open and (_ip_of(name) is not None or name in (own, f"{own}.local"))
+
+
+def _host_name(host: str) -> str:
+    """Return the name in a ``Host`` header, without the port and the brackets of an IPv6 address."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0].lower() if ":" in host else host.lower()
+
+
+def _ip_of(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(address)
+    except ValueError:
+        return None

@@ -1,0 +1,144 @@
+"""The accounts of the people who visit a demo: one click signs in, and they take part in the city.
+
+No simulated person uses these accounts. A guest technician is approved and has all services; where they are is read
+while somebody uses the account, so that the city leaves work near by to them (``courtesy_s``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import msgspec
+
+from callout_client import Api, Refusal, Unreachable
+from engine.types import DEFAULT_ZONE
+from server.demo.control import Refused, json_answer
+from server.demo.files import DemoCredentials
+from server.simulation import seed
+from server.simulation.account import Operator, sign_in
+from server.simulation.drive import Position, distance_m
+from server.web.demo_relay import Answer, Visit
+
+COURTESY_S = 15.0
+"""How much longer simulated technicians think of a job near a free guest: a person needs time to read an offer."""
+COURTESY_M = 1_200.0
+WATCH_EVERY_S = 3.0
+BOX_DEGREES = 0.1
+"""Half the width of the box around the town in which guests are looked for."""
+MAX_NUMBER = 99
+
+
+class GuestRole(NamedTuple):
+    """A role that a visitor may have, the name of its account, and what the start page says of it."""
+
+    name: str
+    title: str
+
+
+ROLES: Mapping[str, GuestRole] = {
+    "customer": GuestRole("Robin Guest", "Book a job and follow it"),
+    "technician": GuestRole("Sam Guest", "Go online, take a job and do it"),
+    "ops": GuestRole("Olive Guest", "Run the day at the console"),
+    "mediator": GuestRole("Mika Guest", "Settle disputes between customers and technicians"),
+    "onboarding_manager": GuestRole("Noor Guest", "Approve new technicians"),
+    "admin": GuestRole("Alex Guest", "Everything, and the faults"),
+}
+ACCOUNT_ROLES = {"ops": "ops_manager"}
+"""The role of the account, where the page uses a shorter name."""
+
+
+class LoginWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /demo/login``. ``number`` 2 is another person of the same role, for a second phone."""
+
+    role: str
+    number: int = 1
+
+
+class Guests:
+    """The guests of one demo. ``services`` are all that a technician may do, ``place`` is where one begins."""
+
+    def __init__(
+        self, api: Api, operator: Operator, credentials: DemoCredentials, services: Sequence[str], place: Position
+    ) -> None:
+        self._api, self._operator, self._credentials = api, operator, credentials
+        self._services, self._place = services, place
+        self._technicians: dict[str, Position | None] = {}
+        self._known: set[LoginWish] = set()
+        self._creating = asyncio.Lock()
+
+    async def list_logins(self, visit: Visit) -> Answer:
+        """Answer ``GET /demo/logins``."""
+        return json_answer([{"role": role, "name": each.name, "title": each.title} for role, each in ROLES.items()])
+
+    async def log_in(self, visit: Visit) -> Answer:
+        """Answer ``POST /demo/login``: an access token, and the refresh token as a cookie. Raises Refused."""
+        try:
+            wish = msgspec.json.decode(visit.body, type=LoginWish)
+        except msgspec.DecodeError as error:
+            raise Refused("invalid", str(error)) from None
+        if wish.role not in ROLES or not 1 <= wish.number <= MAX_NUMBER:
+            raise Refused("invalid", f"role is one of {', '.join(ROLES)}, number is at most {MAX_NUMBER}")
+        signed_in = await self._sign_in(wish)
+        cookie = signed_in.pop("refresh_token")
+        return json_answer(signed_in | {"place": {"lat": self._place[0], "lon": self._place[1]}}, cookie=cookie)
+
+    async def create_accounts(self) -> list[tuple[str, str, str]]:
+        """Create the first guest of each role. Return role, e-mail and password of each. Raises Refusal or
+        Unreachable.
+        """
+        wishes = [LoginWish(role) for role in ROLES]
+        await asyncio.gather(*(self._create(wish) for wish in wishes))
+        return [(wish.role, *self._credentials_of(wish)) for wish in wishes]
+
+    async def _sign_in(self, wish: LoginWish) -> dict[str, Any]:
+        """Return a new login of the guest, after creating the account if there is none."""
+        async with self._creating:
+            if wish not in self._known:
+                await self._create(wish)
+        email, password = self._credentials_of(wish)
+        return await self._api.request("POST", "/v1/auth/login", body={"email": email, "password": password})
+
+    async def _create(self, wish: LoginWish) -> None:
+        body = self._registration(wish)
+        if wish.role == "technician":
+            account = await seed.approved_technician(self._api, self._operator, self._services, body)
+            self._technicians[account.id] = None
+        else:
+            await sign_in(self._api, body, None if wish.role == "customer" else self._operator)
+        self._known.add(wish)
+
+    def _registration(self, wish: LoginWish) -> dict[str, Any]:
+        role = ACCOUNT_ROLES.get(wish.role, wish.role)
+        number = f" {wish.number}" if wish.number > 1 else ""
+        body = seed.registration(role, wish.number, f"guest.{self._credentials.tag}", self._credentials.password)
+        return body | {"name": ROLES[wish.role].name + number}
+
+    def _credentials_of(self, wish: LoginWish) -> tuple[str, str]:
+        body = self._registration(wish)
+        return body["email"], body["password"]
+
+    def free_technicians(self) -> list[Position]:
+        """Return where the guest technicians are who are online and have no job."""
+        return [place for place in self._technicians.values() if place is not None]
+
+    def courtesy_s(self, place: Position) -> float:
+        """Return how much longer a simulated technician should think of a job at ``place``."""
+        is_near = any(distance_m(guest, place) < COURTESY_M for guest in self.free_technicians())
+        return COURTESY_S if is_near else 0.0
+
+    async def watch_forever(self) -> None:
+        """Read where the guest technicians are until cancelled. Without a guest, read nothing."""
+        lat, lon = self._place
+        box = f"{lon - BOX_DEGREES:.4f},{lat - BOX_DEGREES:.4f},{lon + BOX_DEGREES:.4f},{lat + BOX_DEGREES:.4f}"
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            if not self._technicians:
+                continue
+            with suppress(Refusal, Unreachable):
+                path = f"/v1/zones/{DEFAULT_ZONE}/map?bbox={box}&layers=people"
+                people = (await self._operator.request("GET", path)).get("people") or []
+                free = {each["id"]: (each["lat"], each["lon"]) for each in people if each["state"] == "free"}
+                self._technicians = {technician: free.get(technician) for technician in self._technicians}

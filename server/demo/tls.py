@@ -1,0 +1,89 @@
+"""TLS for the phones of a local network: a listener that forwards the decrypted bytes to the server of the demo.
+
+A browser gives geolocation, push and service workers only to pages with TLS. The certificate is made at each start by
+the library trustme, and is signed by an authority that exists only in memory; its certificate is written to the data
+directory, for a phone that shall trust it. (Rejected: TLS in the server itself. A server for more than a demo is behind
+a proxy, which renews its certificates.)
+
+The server sees all forwarded connections as coming from this machine. ``peers`` has the real addresses, so that the
+guard of the demo is not deceived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from engine.process.datadir import CannotStart
+
+AUTHORITY_FILE = "demo-ca.pem"
+READ_BYTES = 64 * 1024
+
+
+class Forwarder:
+    """Forwards connections to one server. ``peers`` are the real addresses, by the port that the server sees."""
+
+    def __init__(self, url: str) -> None:
+        self.peers: dict[int, str] = {}
+        self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
+
+    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward one connection until one of its sides ends."""
+        try:
+            from_server, to_server = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            return writer.close()
+        port = to_server.get_extra_info("sockname")[1]
+        self.peers[port] = writer.get_extra_info("peername")[0]
+        pumps = {asyncio.create_task(_pump(reader, to_server)), asyncio.create_task(_pump(from_server, writer))}
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            del self.peers[port]
+            for end in (writer, to_server):
+                end.close()
+        return None
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(READ_BYTES):
+            writer.write(data)
+            await writer.drain()
+
+
+@asynccontextmanager
+async def run_forwarder(url: str, address: str, port: int, data: Path) -> AsyncIterator[tuple[Forwarder, str]]:
+    """Listen with TLS on all addresses of this machine while the block runs. Yield the forwarder, and the URL for other
+    devices, with ``address``. Raises CannotStart if trustme is missing or the port is in use.
+    """
+    forwarder = Forwarder(url)
+    context = create_context(address, data)
+    try:
+        server = await asyncio.start_server(forwarder.forward, "0.0.0.0", port, ssl=context)
+    except OSError as error:
+        raise CannotStart(f"cannot listen with TLS on port {port}: {error.strerror}") from error
+    try:
+        yield forwarder, f"https://{address}:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+def create_context(address: str, data: Path) -> ssl.SSLContext:
+    """Return a TLS context with a new certificate for ``address`` and this machine. Raises CannotStart."""
+    try:
+        import trustme
+    except ImportError as error:
+        raise CannotStart("--tls needs the library trustme: pip install 'callout[tls]'") from error
+    authority = trustme.CA(organization_name="Callout demo")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(address, "localhost", "127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(data / AUTHORITY_FILE))
+    return context

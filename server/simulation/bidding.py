@@ -1,0 +1,79 @@
+"""Bids: simulated technicians make them, and simulated customers choose one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from random import Random
+
+from callout_client import Refusal
+from callout_client.listeners import Frame
+from server.simulation.person import Person
+
+BID_PROBABILITY = 0.6
+PRICE_RANGE = (0.85, 1.25)
+"""A bid, as a part of what the customer offers."""
+PRICE_STEP = 100
+CHOOSE_S = (5.0, 12.0)
+"""How long a customer waits for further bids after the first one."""
+NO_BIDS_S = 150.0
+"""After this time without a technician a customer cancels."""
+NOTES = (
+    "I can be there within the hour.",
+    "I have done this many times.",
+    "All tools are in my van.",
+    "The price includes the drive.",
+    "I live around the corner.",
+)
+
+
+class Bidder:
+    """The bids of one technician."""
+
+    def __init__(self, person: Person, rng: Random) -> None:
+        self._person, self._rng = person, rng
+
+    async def bid(self, job: Frame) -> None:
+        """Sometimes bid on an offered job."""
+        if self._rng.random() >= BID_PROBABILITY:
+            return
+        amount = round(job["amount"] * self._rng.uniform(*PRICE_RANGE) / PRICE_STEP) * PRICE_STEP
+        body = {"amount": max(PRICE_STEP, amount), "note": self._rng.choice(NOTES)}
+        try:
+            await self._person.account.request("POST", f"/v1/jobs/{job['id']}/bids", body)
+        except Refusal as refusal:  # the customer may have chosen somebody meanwhile
+            self._person.simulation.checker.refusals[refusal.code] += 1
+
+
+class Chooser:
+    """The bids that one customer received, and their choice: the cheapest of the first seconds."""
+
+    def __init__(self, person: Person, rng: Random) -> None:
+        self._person, self._rng = person, rng
+        self._bids: dict[str, dict[str, Frame]] = defaultdict(dict)
+
+    def handle(self, event: Frame) -> None:
+        """Take a bid, and begin to choose at the first one of a job."""
+        if event["type"] == "bid.created":
+            bid = event["data"]["bid"]
+            if not self._bids[bid["job"]]:
+                self._person.start(self._choose(bid["job"]))
+            self._bids[bid["job"]][bid["id"]] = bid
+        elif event["type"] == "bid.closed":
+            bid = event["data"]["bid"]
+            self._bids[bid["job"]].pop(bid["id"], None)
+
+    async def _choose(self, job: str) -> None:
+        """Accept the cheapest bid. If its technician is busy now, accept the next one."""
+        await asyncio.sleep(self._rng.uniform(*CHOOSE_S) / self._person.simulation.pace.speed)
+        bids = self._bids.pop(job, {})
+        for bid in sorted(bids.values(), key=lambda each: each["amount"] or 0):
+            try:
+                path = f"/v1/jobs/{job}/bids/{bid['id']}/accept"
+                reply = await self._person.account.request("POST", path, {})
+            except Refusal as refusal:
+                self._person.simulation.checker.refusals[refusal.code] += 1
+                continue
+            self._person.simulation.checker.record_winner(job, bid["technician"]["id"])
+            self._person.simulation.record_claim(reply["job"], bid["technician"]["id"])
+            return

@@ -1,0 +1,24 @@
+"""The steps that a technician takes, by blueprint."""
+
+from __future__ import annotations
+
+from callout_client.listeners import Frame
+
+NEXT_STEPS = {
+    "home_service": {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"},
+    "direct_booking": {"accepted": "start", "in_progress": "complete"},
+    "managed": {"assigned": "accept", "accepted": "depart", "on_the_way": "start", "in_progress": "finish"},
+    "marketplace": {"scheduled": "start", "in_progress": "complete"},
+    "delivery": {"ready": "depart", "on_the_way": "deliver"},
+}
+"""The technician's next step by the job's blueprint and status."""
+
+
+def next_step(job: Frame) -> str | None:
+    """Return the next step of the job's holder; None if they have nothing to do."""
+    return NEXT_STEPS.get(job["blueprint"], {}).get(job["status"])
+
+
+def takes_bids(job: Frame) -> bool:
+    """Return whether an offer of the job invites to bid, and cannot be claimed."""
+    return job["blueprint"] == "marketplace" and job["status"] == "open"

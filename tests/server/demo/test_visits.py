@@ -1,0 +1,156 @@
+"""What a visitor may do in a running demo: sign in with one click, see the town, and cause faults."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from server.demo.guests import ACCOUNT_ROLES, ROLES
+from server.schemas.towns import Town
+from server.serve import RunningServer
+from tests.support.http import open_http
+from tests.support.process import start_callout
+from tests.support.wait import wait_until
+
+WITHIN_S = 60.0
+ZERO = ("two_holders", "lost", "doubled", "overlapping")
+
+
+class Demo:
+    """A running demo, and a browser at this machine."""
+
+    def __init__(self, url: str, http: httpx.AsyncClient) -> None:
+        self.url, self.http = url, http
+        self.origin = {"origin": url, "sec-fetch-site": "same-origin"}
+
+    async def post(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> httpx.Response:
+        """Send JSON from a page of the demo."""
+        return await self.http.post(path, json=body or {}, headers=self.origin | headers)
+
+    async def counters(self) -> dict[str, Any]:
+        """Return the counters."""
+        answer: dict[str, Any] = (await self.http.get("/demo/counters")).json()
+        return answer
+
+    async def wait_for_claims(self, more: int) -> dict[str, Any]:
+        """Wait until so many more claims were won. Return the counters then; what must be 0 is 0."""
+        before = (await self.counters())["claims"]
+
+        async def have_come() -> dict[str, Any] | None:
+            counters = await self.counters()
+            return counters if counters["claims"] >= before + more else None
+
+        counters: dict[str, Any] = await wait_until(have_come, within_s=WITHIN_S, what=f"{more} more claims")
+        assert {name: counters[name] for name in ZERO} == dict.fromkeys(ZERO, 0)
+        return counters
+
+
+@pytest.fixture(scope="module")
+async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Demo]:
+    """Yield a demo with few people who act fast. All tests of this file share it."""
+    data = tmp_path_factory.mktemp("demo") / "data"
+    flags = ("--people", "16", "--speed", "8", "--data", str(data), "--port", "0", "--at", "48.137,11.575")
+    process = await start_callout("demo", *flags, env=os.environ)
+    try:
+        assert process.stdout
+        printed = ""
+        async with asyncio.timeout(WITHIN_S):
+            while "the city is alive" not in printed:
+                line = await process.stdout.readline()
+                assert line, (await process.communicate())[1].decode()
+                printed += line.decode()
+        url = printed.partition("Callout is at ")[2].split()[0]
+        async with open_http(url, timeout_s=60) as http:
+            yield Demo(url, http)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), WITHIN_S)
+
+
+async def test_a_server_that_is_no_demo_has_no_such_routes(server: RunningServer) -> None:
+    """``callout serve`` answers `not_found` to all routes of demos."""
+    async with open_http(server.url) as http:
+        for path in ("/demo/logins", "/demo/counters", "/demo/town"):
+            assert (await http.get(path)).status_code == 404
+        for path in ("/demo/login", "/demo/faults/kill_gateway"):
+            assert (await http.post(path, json={"role": "admin"})).status_code == 404
+
+
+async def test_a_page_of_another_site_is_refused(demo: Demo) -> None:
+    """The server reports to the demo who asks: another Host, another Origin, or a form is `forbidden`."""
+    for path in ("/demo/login", "/demo/faults/pause_redis"):
+        for headers in (
+            {"host": "stranger.example"},
+            {"origin": "http://stranger.example"},
+            {"sec-fetch-site": "cross-site"},
+            {"content-type": "text/plain"},
+        ):
+            answer = await demo.http.post(
+                path, content=b'{"role":"admin"}', headers=demo.origin | {"content-type": "application/json"} | headers
+            )
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), headers
+            assert "set-cookie" not in answer.headers
+    assert (await demo.http.get("/demo/logins", headers={"host": "stranger.example"})).status_code == 403
+    for body in ({}, {"role": "service"}, {"role": "admin", "number": 0}, {"role": "admin", "more": 1}):
+        assert (await demo.post("/demo/login", body)).json()["code"] == "invalid"
+    assert (await demo.http.post("/demo/login", content=b"x" * 5_000, headers=demo.origin)).status_code == 422
+    assert (await demo.post("/demo/nothing")).status_code == 404
+
+
+async def test_one_click_signs_in_each_role(demo: Demo) -> None:
+    """Each login of the list gives an access token of its role. The refresh token is only in the cookie, which scripts
+    cannot read and other sites do not send.
+    """
+    logins = (await demo.http.get("/demo/logins")).json()
+    assert [each["role"] for each in logins] == [*ROLES]
+    for role in ROLES:
+        answer = await demo.post("/demo/login", {"role": role})
+        signed_in = answer.json()
+        assert answer.status_code == 200 and "refresh_token" not in signed_in
+        cookie = answer.headers["set-cookie"]
+        assert {"HttpOnly", "SameSite=Strict", "Path=/v1/auth"} <= {part.strip() for part in cookie.split(";")}
+        me = await demo.http.get("/v1/me", headers={"authorization": f"Bearer {signed_in['access_token']}"})
+        assert me.json()["user"]["role"] == ACCOUNT_ROLES.get(role, role)
+    first, second = [(await demo.post("/demo/login", {"role": "customer", "number": n})).json() for n in (1, 2)]
+    assert first["user"]["id"] != second["user"]["id"]
+
+
+async def test_the_town_is_around_the_chosen_place(demo: Demo) -> None:
+    """The map of the town is around the place of ``--at``, and a route leads along its streets."""
+    town = msgspec.json.decode((await demo.http.get("/demo/town")).content, type=Town)
+    assert town.centre == (11.575, 48.137)
+    assert {feature.properties.kind for feature in town.features} >= {"street", "river", "park", "block"}
+    route = (await demo.http.get("/demo/route?from=48.137,11.575&to=48.14,11.58")).json()
+    times = [point["at_s"] for point in route["points"]]
+    assert times == sorted(times) and times[-1] == route["seconds"] > 20
+    assert (await demo.http.get("/demo/route?from=48.137&to=nan,0")).json()["code"] == "invalid"
+
+
+@pytest.mark.parametrize("fault", ["cut_phones", "pause_redis", "kill_gateway"])
+async def test_nothing_is_lost_by_a_fault(demo: Demo, fault: str) -> None:
+    """After each fault claims continue, and the counters of what must not happen stay 0."""
+    await demo.wait_for_claims(1)
+    answer = await demo.post(f"/demo/faults/{fault}")
+    assert answer.status_code == 200, answer.text
+    if fault == "cut_phones":
+        assert 0 < answer.json()["cut"] < answer.json()["of"]
+    elif fault == "kill_gateway":
+        pid = answer.json()["pid"]
+        await wait_until(lambda: not os.path.exists(f"/proc/{pid}"), within_s=WITHIN_S, what="the end of the gateway")
+        assert (await demo.post(f"/demo/faults/{fault}")).json()["code"] == "rate_limited"
+    await demo.wait_for_claims(5)
+    events = (await demo.counters())["events"]
+    await wait_until(lambda: _has_more(demo, events), within_s=WITHIN_S, what="events that arrive")
+
+
+async def _has_more(demo: Demo, events: int) -> bool:
+    counters = await demo.counters()
+    assert {name: counters[name] for name in ZERO} == dict.fromkeys(ZERO, 0)
+    return bool(counters["events"] > events)

@@ -272,7 +272,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ()
     demo: Annotated[
         NonEmptyText | None,
-        Meta(description="A file with the logins for the front page; `callout demo` sets it."),
+        Meta(description="A file of a demo, whose routes `/demo/…` the server then has; `callout demo` sets it."),
     ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],

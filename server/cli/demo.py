@@ -13,7 +13,7 @@ MAX_LATITUDE = 75.0
 MAX_LONGITUDE = 179.9
 
 
-class _Place(click.ParamType):
+class _Place(click.ParamType[tuple[float, float]]):
     """A latitude and a longitude in degrees, as `52.52,13.405`."""
 
     name = "place"

@@ -1,4 +1,4 @@
-"""What the customers of a demo book: work of all five blueprints, for now, for the next minute, and for tomorrow."""
+"""The bookings of a demo's customers: work of all five blueprints, for now, for the next minute, and for tomorrow."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Bookings:
         """What is booked first, so that a visitor sees each kind of work soon."""
 
     async def book_forever(self, customer: TalkingCustomer) -> None:
-        """Book jobs for ever, the first one soon. Raises Refusal or Unreachable."""
+        """Book jobs until cancelled, the first one soon. Raises Refusal or Unreachable."""
         await asyncio.sleep(self._rng.uniform(0, FIRST_BOOKING_S))
         while True:
             job = await self._book_now(customer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 from callout_client.listeners import Frame
 from server.simulation.account import Account
@@ -65,7 +66,7 @@ class Driver(Technician):
             self._codes.hear(job, message["text"])
         self._conversations.answer_visitor(message)
 
-    async def find_proof(self, job: Frame, step: str) -> dict[str, str] | None:
+    async def find_proof(self, job: Frame, step: str) -> dict[str, Any] | None:
         """Return the code that a step at the door needs, after asking for it."""
         if (job["blueprint"], step) not in CODE_STEPS:
             return {}

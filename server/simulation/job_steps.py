@@ -21,4 +21,12 @@ def next_step(job: Frame) -> str | None:
 
 def takes_bids(job: Frame) -> bool:
     """Return whether an offer of the job invites to bid, and cannot be claimed."""
-    return job["blueprint"] == "marketplace" and job["status"] == "open"
+    return (job["blueprint"], job["status"]) == ("marketplace", "open")
+
+
+def is_held_by(job: Frame, technician: str) -> bool:
+    """Return whether the technician has the job, or is the one whom the engine or ops chose. A technician who was asked
+    by name has an offer instead.
+    """
+    is_theirs = (job.get("technician") or {}).get("id") == technician
+    return is_theirs and not (job.get("asked") and job["phase"] == "open")

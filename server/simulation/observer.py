@@ -15,6 +15,8 @@ BUFFER_MS = 900_000
 """The buffer between two jobs in all shipped blueprints."""
 SHARED = frozenset({"delivery"})
 """The shipped blueprints whose jobs may overlap others: a driver delivers several orders on one tour."""
+FREED = frozenset({"work_done", "disputed", "signed", "completed_by_technician", "awaiting_confirmation"})
+"""The states of the shipped blueprints in which the work is over, before its signature and payment."""
 
 
 class RecentEvents:
@@ -38,7 +40,7 @@ class ReceivedSteps:
     """
 
     def __init__(self) -> None:
-        self.checker = OverlapChecker(lambda at, metres: metres / RING_M_S, BUFFER_MS, SHARED)
+        self.checker = OverlapChecker(lambda at, metres: metres / RING_M_S, BUFFER_MS, SHARED, FREED)
         self._step: list[Change] = []
 
     def add_event(self, event: dict[str, Any]) -> None:

@@ -48,12 +48,14 @@ class OverlapChecker:
     """Follows who holds which job, and collects the pairs of jobs without travel time and buffer between them.
 
     ``travel_s(at, metres)`` is the least time for a journey that begins at ``at`` (ms). ``shared`` are the blueprints
-    whose jobs may be done together with others (`exclusive = false`).
+    whose jobs may be done together with others (`exclusive = false`), ``freed`` the states in which the work is over
+    and the technician may take another job (`frees = true`).
     """
 
     travel_s: Callable[[int, float], float]
     buffer_ms: int
     shared: frozenset[str] = frozenset()
+    freed: frozenset[str] = frozenset()
     held: dict[str, dict[str, Work]] = field(default_factory=dict)
     holders: dict[str, str] = field(default_factory=dict)
     overlaps: list[str] = field(default_factory=list)
@@ -81,7 +83,7 @@ class OverlapChecker:
     def _take(self, change: Change, job: dict[str, Any], known: Work | None) -> None:
         name, before = job["id"], self.holders.pop(job["id"], "")
         known = known or self.held.get(before, {}).pop(name, None)
-        if not (job["technician"] and job["phase"] in ("assigned", "active")):
+        if not (job["technician"] and job["phase"] in ("assigned", "active")) or job.get("status") in self.freed:
             return
         self.holders[name] = holder = job["technician"]["id"]
         if before != holder:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 from callout_client import Refusal, Unreachable
 from callout_client.listeners import Frame
 from server.simulation.account import Account
 from server.simulation.bidding import Bidder
-from server.simulation.job_steps import next_step, takes_bids
-from server.simulation.person import Person, Simulation, job_in_event, random_position_near
-from server.simulation.pictures import draw_picture
+from server.simulation.job_steps import is_held_by, next_step, takes_bids
+from server.simulation.online_technician import OnlineTechnician
+from server.simulation.person import Simulation, job_in_event, random_position_near
+from server.simulation.pictures import take_photos
 from server.simulation.waiting_jobs import WaitingJobs, seconds_until
 
 STEPS_PER_JOB = 4
-PHOTOS_PER_JOB = 2
 FROZEN_RETRY_S = 60.0
 """How long to wait for the end of a dispute before the next step is tried again."""
 MAX_IDLE_MOVE_M = 40.0
@@ -25,11 +26,9 @@ DEPART_BEFORE_S = 60.0
 TOO_EARLY_RETRY_S = 30.0
 """When a step that was too early is tried again."""
 NO_CODE_RETRY_S = 5.0
-EXTRA_PHOTO_PROBABILITY = 0.3
-"""How probable a photo of work is that needs none."""
 
 
-class Technician(Person):
+class Technician(OnlineTechnician):
     """A simulated technician, who claims offers while free: one at a time.
 
     The claim of a chosen offer is always sent, even if an `offer.closed` arrives during the reaction time. Real
@@ -37,10 +36,7 @@ class Technician(Person):
     """
 
     def __init__(self, simulation: Simulation, account: Account, at: tuple[float, float]) -> None:
-        super().__init__(simulation, account)
-        self.at = at
-        self.online = False
-        self._rng = simulation.random_for(account.name)
+        super().__init__(simulation, account, at)
         self._open_offers: dict[str, Frame] = {}
         self._held_jobs: dict[str, Frame] = {}
         self._waiting = WaitingJobs()
@@ -49,16 +45,6 @@ class Technician(Person):
         self._stopping = False
         self._wake = asyncio.Event()
         self._bidder = Bidder(self, self._rng)
-
-    async def connect(self) -> None:
-        """Connect and go online at the current position."""
-        await super().connect()
-        await self.client.request("availability", online=True, lat=self.at[0], lon=self.at[1])
-        self.online = True
-
-    async def go_offline(self) -> None:
-        """Go offline. Otherwise the account would receive offers until its presence lease expires."""
-        await self.client.request("availability", online=False)
 
     async def run(self) -> None:
         """Claim offered jobs and complete them until cancelled, or until ``stop_claiming`` was called and no job is
@@ -98,8 +84,8 @@ class Technician(Person):
             self._open_offers[job["id"]] = job
         elif event["type"] == "offer.closed":
             self._open_offers.pop(job_in_event(event)["id"], None)
-        elif event["type"] == "job.assigned" and event["data"]["technician"]["id"] == self.id:
-            self._held_jobs[job_in_event(event)["id"]] = job_in_event(event)
+        elif event["type"] == "job.assigned":
+            self._note_holder(job_in_event(event), event["data"]["technician"]["id"])
         elif event["type"] in ("job.cancelled", "job.unassigned"):
             self._drop_job(job_in_event(event)["id"])
             self.simulation.checker.record_release(job_in_event(event)["id"], self.id)
@@ -110,6 +96,13 @@ class Technician(Person):
         else:
             return
         self._wake.set()
+
+    def _note_holder(self, job: Frame, holder: str) -> None:
+        if holder == self.id:
+            self._held_jobs[job["id"]] = job
+        else:  # ops gave it to somebody else
+            self._drop_job(job["id"])
+            self.simulation.checker.record_release(job["id"], self.id)
 
     def _drop_job(self, job: str) -> None:
         self._held_jobs.pop(job, None)
@@ -156,8 +149,7 @@ class Technician(Person):
         self._open_offers = {offer["job"]["id"]: offer["job"] for offer in offers["items"]}
         for phase in ("open", "assigned", "active"):
             page = await self.account.request("GET", f"/v1/jobs?phase={phase}")
-            held = (job for job in page["items"] if (job.get("technician") or {}).get("id") == self.id)
-            self._held_jobs |= {job["id"]: job for job in held if not job.get("asked") or job["phase"] != "open"}
+            self._held_jobs |= {job["id"]: job for job in page["items"] if is_held_by(job, self.id)}
 
     async def _claim_job(self, offered: Frame) -> None:
         job = offered["id"]
@@ -204,7 +196,7 @@ class Technician(Person):
             return self._waiting.add(job["id"], NO_CODE_RETRY_S)
         self.simulation.checker.claim_attempts += step == "accept"
         try:
-            await self._take_photos(job["id"], step)
+            await take_photos(self, job["id"], step, self._rng)
             job_view = (await self.client.request("command", job=job["id"], command=step, **proof))["job"]
         except Refusal as refusal:
             self._handle_refusal(job["id"], refusal)
@@ -221,21 +213,12 @@ class Technician(Person):
     def _handle_refusal(self, job: str, refusal: Refusal) -> None:
         if refusal.code == "frozen":
             self._frozen_jobs.add(job)
-        elif refusal.code == "too_early":
-            self._waiting.add(job, TOO_EARLY_RETRY_S)
-        elif refusal.code == "wrong_code":
-            self._waiting.add(job, NO_CODE_RETRY_S)
+        elif refusal.code in ("too_early", "wrong_code"):
+            self._waiting.add(job, TOO_EARLY_RETRY_S if refusal.code == "too_early" else NO_CODE_RETRY_S)
         else:
             self._drop_job(job)  # it was cancelled or given to another technician meanwhile
 
-    async def _take_photos(self, job: str, step: str) -> None:
-        """Take the photos that a managed job needs before it is finished, and sometimes one of other work."""
-        extra = step == "complete" and self._rng.random() < EXTRA_PHOTO_PROBABILITY
-        for _ in range(PHOTOS_PER_JOB if step == "finish" else int(extra)):
-            await self.account.upload(f"/v1/jobs/{job}/photos", draw_picture(self._rng))
-            self.simulation.proofs.photos += 1
-
-    async def find_proof(self, job: Frame, step: str) -> dict[str, str] | None:
+    async def find_proof(self, job: Frame, step: str) -> dict[str, Any] | None:
         """Return the arguments that a step needs, such as a code; None if they are not known yet."""
         return {}
 
@@ -251,7 +234,7 @@ class Technician(Person):
             self.at = (job["lat"], job["lon"])
         else:
             return
-        await self._send_fix()
+        await self.send_fix()
 
     async def send_fixes(self) -> None:
         """Send a fix at each interval for ever. Without a job, move a little before."""
@@ -259,8 +242,5 @@ class Technician(Person):
         while True:
             if self.is_free:
                 self.at = random_position_near(self._rng, *self.at, MAX_IDLE_MOVE_M)
-            await self._send_fix()
+            await self.send_fix()
             await asyncio.sleep(self.simulation.pace.fix_s)
-
-    async def _send_fix(self) -> None:
-        await self.client.send("location", lat=self.at[0], lon=self.at[1])

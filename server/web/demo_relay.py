@@ -108,7 +108,7 @@ async def _read_body(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        body += bytes(message.get("body", b""))
         if len(body) > MAX_BODY_BYTES:
             raise Invalid(f"The body has more than {MAX_BODY_BYTES} bytes")
         if not message.get("more_body"):

@@ -39,6 +39,8 @@ def change_of(job: dict[str, Any], at_min: int = -60, **data: Any) -> Change:
         (change_of(job_of("b", "u", 10)), 0),
         (change_of(job_of("b", None, 10)), 0),
         (change_of(job_of("b", "t", 10, phase="closed")), 0),
+        (change_of(job_of("b", "t", 10, blueprint="delivery")), 0),
+        (change_of(job_of("b", "t", 10, status="work_done")), 0),
         (change_of(job_of("b", "t", 10), forced=True), 0),
         (change_of(job_of("b", "t", None), at_min=-20), 1),
         (change_of(job_of("b", "t", None), at_min=10), 0),
@@ -46,10 +48,11 @@ def change_of(job: dict[str, Any], at_min: int = -60, **data: Any) -> Change:
 )
 def test_a_second_job_at_the_same_time_is_found(second: Change, overlaps: int) -> None:
     """A job overlaps another one if it begins less than the buffer of 15 minutes plus 100 s for each km after the
-    other's end. Jobs that were forced, are over, belong to another technician or began while another job was running do
-    not count.
+    other's end. Jobs that were forced, are over, may be shared, belong to another technician or began while another job
+    was running do not count.
     """
-    checker = OverlapChecker(lambda at, metres: metres / 10, 15 * MINUTE_MS)
+    shared, freed = frozenset({"delivery"}), frozenset({"work_done"})
+    checker = OverlapChecker(lambda at, metres: metres / 10, 15 * MINUTE_MS, shared, freed)
     checker.follow([change_of(job_of("a", "t", 0))])
     checker.follow([second])
     assert len(checker.overlaps) == overlaps, checker.overlaps

@@ -34,9 +34,9 @@ class DemoRoute(NamedTuple):
     is_for_all: bool = False
 
 
-def json_answer(content: Any, *, cookie: str = "") -> Answer:
+def json_answer(content: Any) -> Answer:
     """Return ``content`` as an answer."""
-    return Answer(msgspec.json.encode(content), cookie=cookie)
+    return Answer(msgspec.json.encode(content))
 
 
 class DemoControl:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -41,17 +41,26 @@ class GuestRole(NamedTuple):
 ROLES: Mapping[str, GuestRole] = {
     "customer": GuestRole("Robin Guest", "Book a job and follow it"),
     "technician": GuestRole("Sam Guest", "Go online, take a job and do it"),
-    "ops": GuestRole("Olive Guest", "Run the day at the console"),
+    "ops_manager": GuestRole("Olive Guest", "Run the day at the console"),
     "mediator": GuestRole("Mika Guest", "Settle disputes between customers and technicians"),
     "onboarding_manager": GuestRole("Noor Guest", "Approve new technicians"),
     "admin": GuestRole("Alex Guest", "Everything, and the faults"),
 }
-ACCOUNT_ROLES = {"ops": "ops_manager"}
-"""The role of the account, where the page uses a shorter name."""
+OTHER_NAMES = {"ops": "ops_manager"}
 
 
 class LoginWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /demo/login``. ``number`` 2 is another person of the same role, for a second phone."""
+    """The body of ``POST /demo/login``. ``number`` 2 is another person of the same role, for a second phone. ``cookie``
+    is the app whose cookie stores the session, as at ``POST /v1/auth/login``.
+    """
+
+    role: str
+    number: int = 1
+    cookie: Literal["console", "book", "tech"] | None = None
+
+
+class Guest(NamedTuple):
+    """One guest: the first, second, … of a role."""
 
     role: str
     number: int = 1
@@ -66,7 +75,7 @@ class Guests:
         self._api, self._operator, self._credentials = api, operator, credentials
         self._services, self._place = services, place
         self._technicians: dict[str, Position | None] = {}
-        self._known: set[LoginWish] = set()
+        self._known: set[Guest] = set()
         self._creating = asyncio.Lock()
 
     async def list_logins(self, visit: Visit) -> Answer:
@@ -74,50 +83,55 @@ class Guests:
         return json_answer([{"role": role, "name": each.name, "title": each.title} for role, each in ROLES.items()])
 
     async def log_in(self, visit: Visit) -> Answer:
-        """Answer ``POST /demo/login``: an access token, and the refresh token as a cookie. Raises Refused."""
+        """Answer ``POST /demo/login`` as ``POST /v1/auth/login`` is answered. Raises Refused."""
         try:
             wish = msgspec.json.decode(visit.body, type=LoginWish)
         except msgspec.DecodeError as error:
             raise Refused("invalid", str(error)) from None
-        if wish.role not in ROLES or not 1 <= wish.number <= MAX_NUMBER:
+        role = OTHER_NAMES.get(wish.role, wish.role)
+        if role not in ROLES or not 1 <= wish.number <= MAX_NUMBER:
             raise Refused("invalid", f"role is one of {', '.join(ROLES)}, number is at most {MAX_NUMBER}")
-        signed_in = await self._sign_in(wish)
+        if wish.cookie and visit.origin is None:
+            raise Refused("forbidden", "A session in a cookie is for the pages of this server")
+        signed_in = await self._sign_in(Guest(role, wish.number))
+        signed_in |= {"place": {"lat": self._place[0], "lon": self._place[1]}}
+        if wish.cookie is None:
+            return json_answer(signed_in)
         cookie = signed_in.pop("refresh_token")
-        return json_answer(signed_in | {"place": {"lat": self._place[0], "lon": self._place[1]}}, cookie=cookie)
+        return Answer(msgspec.json.encode(signed_in), cookie=cookie, app=wish.cookie)
 
     async def create_accounts(self) -> list[tuple[str, str, str]]:
         """Create the first guest of each role. Return role, e-mail and password of each. Raises Refusal or
         Unreachable.
         """
-        wishes = [LoginWish(role) for role in ROLES]
-        await asyncio.gather(*(self._create(wish) for wish in wishes))
-        return [(wish.role, *self._credentials_of(wish)) for wish in wishes]
+        guests = [Guest(role) for role in ROLES]
+        await asyncio.gather(*(self._create(guest) for guest in guests))
+        return [(guest.role, *self._credentials_of(guest)) for guest in guests]
 
-    async def _sign_in(self, wish: LoginWish) -> dict[str, Any]:
+    async def _sign_in(self, guest: Guest) -> dict[str, Any]:
         """Return a new login of the guest, after creating the account if there is none."""
         async with self._creating:
-            if wish not in self._known:
-                await self._create(wish)
-        email, password = self._credentials_of(wish)
+            if guest not in self._known:
+                await self._create(guest)
+        email, password = self._credentials_of(guest)
         return await self._api.request("POST", "/v1/auth/login", body={"email": email, "password": password})
 
-    async def _create(self, wish: LoginWish) -> None:
-        body = self._registration(wish)
-        if wish.role == "technician":
+    async def _create(self, guest: Guest) -> None:
+        body = self._registration(guest)
+        if guest.role == "technician":
             account = await seed.approved_technician(self._api, self._operator, self._services, body)
             self._technicians[account.id] = None
         else:
-            await sign_in(self._api, body, None if wish.role == "customer" else self._operator)
-        self._known.add(wish)
+            await sign_in(self._api, body, None if guest.role == "customer" else self._operator)
+        self._known.add(guest)
 
-    def _registration(self, wish: LoginWish) -> dict[str, Any]:
-        role = ACCOUNT_ROLES.get(wish.role, wish.role)
-        number = f" {wish.number}" if wish.number > 1 else ""
-        body = seed.registration(role, wish.number, f"guest.{self._credentials.tag}", self._credentials.password)
-        return body | {"name": ROLES[wish.role].name + number}
+    def _registration(self, guest: Guest) -> dict[str, Any]:
+        number = f" {guest.number}" if guest.number > 1 else ""
+        body = seed.registration(guest.role, guest.number, f"guest.{self._credentials.tag}", self._credentials.password)
+        return body | {"name": ROLES[guest.role].name + number}
 
-    def _credentials_of(self, wish: LoginWish) -> tuple[str, str]:
-        body = self._registration(wish)
+    def _credentials_of(self, guest: Guest) -> tuple[str, str]:
+        body = self._registration(guest)
         return body["email"], body["password"]
 
     def free_technicians(self) -> list[Position]:

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from engine.errors import ERROR_OF_CODE, CalloutError, Invalid, NotFound, Unavailable
 from server.api.endpoint import send_problem, send_response
 from server.http.responses import Response
+from server.http.session_cookie import set_cookie
 
 LINK_FILE = "demo-link.json"
 MAX_BODY_BYTES = 4096
@@ -53,8 +54,8 @@ class Visit(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The demo's answer. ``refused`` is a code of the API's errors, "" for none, with the reason in ``text``.
-    ``cookie`` is a refresh token that the browser stores.
+    """The demo's answer. ``refused`` is a code of the API's errors, "" for none, with the reason in ``text``. The
+    browser stores the refresh token ``cookie`` as the session of ``app``.
     """
 
     body: bytes = b""
@@ -62,6 +63,7 @@ class Answer(msgspec.Struct, frozen=True):
     text: str = ""
     retry_after: float | None = None
     cookie: str = ""
+    app: str = ""
 
 
 class DemoRelay:
@@ -76,12 +78,12 @@ class DemoRelay:
         try:
             answer = await self._ask(scope, await _read_body(receive))
             if answer.refused:
-                raise ERROR_OF_CODE.get(answer.refused, Unavailable)(
-                    answer.text or None, retry_after=answer.retry_after
-                )
+                kind = ERROR_OF_CODE.get(answer.refused, Unavailable)
+                raise kind(answer.text, retry_after=answer.retry_after)
+            cookie = set_cookie(dict(scope["headers"]), answer.app, answer.cookie) if answer.cookie else None
         except CalloutError as error:
             return await send_problem(scope, send, error)
-        headers = [(b"cache-control", b"no-store"), *_cookie_headers(answer)]
+        headers = [(b"cache-control", b"no-store"), *([cookie] if cookie else [])]
         return await send_response(scope, send, Response(answer.body), 200, headers)
 
     async def _ask(self, scope: Scope, body: bytes) -> Answer:
@@ -132,9 +134,3 @@ def _visit_of(scope: Scope, key: str, body: bytes) -> Visit:
         pid=os.getpid(),
         body=body,
     )
-
-
-def _cookie_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
-    if not answer.cookie:
-        return []
-    return [(b"set-cookie", f"callout_refresh={answer.cookie}; Path=/v1/auth; HttpOnly; SameSite=Strict".encode())]

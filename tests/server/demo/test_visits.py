@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from server.demo.guests import ACCOUNT_ROLES, ROLES
+from server.demo.guests import ROLES
 from server.schemas.towns import Town
 from server.serve import RunningServer
 from tests.support.http import open_http
@@ -98,28 +98,34 @@ async def test_a_page_of_another_site_is_refused(demo: Demo) -> None:
             assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), headers
             assert "set-cookie" not in answer.headers
     assert (await demo.http.get("/demo/logins", headers={"host": "stranger.example"})).status_code == 403
-    for body in ({}, {"role": "service"}, {"role": "admin", "number": 0}, {"role": "admin", "more": 1}):
+    for body in ({}, {"role": "service"}, {"role": "admin", "number": 0}, {"role": "admin", "cookie": "other"}):
         assert (await demo.post("/demo/login", body)).json()["code"] == "invalid"
     assert (await demo.http.post("/demo/login", content=b"x" * 5_000, headers=demo.origin)).status_code == 422
     assert (await demo.post("/demo/nothing")).status_code == 404
 
 
 async def test_one_click_signs_in_each_role(demo: Demo) -> None:
-    """Each login of the list gives an access token of its role. The refresh token is only in the cookie, which scripts
-    cannot read and other sites do not send.
+    """Each login of the list gives an access token of its role. For a page the refresh token is only in the cookie of
+    its app, which scripts cannot read and other sites do not send, and with which the page renews its token.
     """
     logins = (await demo.http.get("/demo/logins")).json()
     assert [each["role"] for each in logins] == [*ROLES]
     for role in ROLES:
-        answer = await demo.post("/demo/login", {"role": role})
+        answer = await demo.post("/demo/login", {"role": role, "cookie": "console"})
         signed_in = answer.json()
         assert answer.status_code == 200 and "refresh_token" not in signed_in
         cookie = answer.headers["set-cookie"]
-        assert {"HttpOnly", "SameSite=Strict", "Path=/v1/auth"} <= {part.strip() for part in cookie.split(";")}
+        parts = {part.strip() for part in cookie.split(";")}
+        assert {"HttpOnly", "SameSite=Strict", "Path=/v1/auth"} <= parts and "callout_console=" in cookie
         me = await demo.http.get("/v1/me", headers={"authorization": f"Bearer {signed_in['access_token']}"})
-        assert me.json()["user"]["role"] == ACCOUNT_ROLES.get(role, role)
+        assert me.json()["user"]["role"] == role
+    renewed = await demo.post("/v1/auth/refresh", {"cookie": "console"}, cookie=cookie.partition(";")[0])
+    assert renewed.json()["user"]["role"] == role
+    nobody = await demo.http.post("/demo/login", json={"role": "customer", "cookie": "book"})
+    assert (nobody.status_code, nobody.json()["code"]) == (403, "forbidden"), "a page sends its Origin"
     first, second = [(await demo.post("/demo/login", {"role": "customer", "number": n})).json() for n in (1, 2)]
-    assert first["user"]["id"] != second["user"]["id"]
+    assert first["user"]["id"] != second["user"]["id"] and first["refresh_token"]
+    assert (await demo.post("/demo/login", {"role": "ops"})).json()["user"]["role"] == "ops_manager"
 
 
 async def test_the_town_is_around_the_chosen_place(demo: Demo) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.errors import ERROR_OF_CODE, MEANING_OF_CODE
-from server.api import examples
+from server.api.derived_examples import derive, reply_example, request_example
 from server.schemas.events import StreamEvent
 from server.schemas.problems import Problem
 
@@ -137,7 +137,7 @@ def _operation(route: Route, schemas_by_id: dict[int, Any], blueprints: Blueprin
         "security": [{"bearer": []}] if route.roles is not None else [],
     }
     if route.body is not None:
-        content = {"schema": schemas_by_id[id(route.body)], **_example(examples.REQUESTS, route)}
+        content = {"schema": schemas_by_id[id(route.body)], "example": request_example(route)}
         operation["requestBody"] = {"required": not _may_be_empty(route.body), "content": {"application/json": content}}
     elif route.takes_bytes or route.raw_body:
         operation["requestBody"] = {"required": True, "content": route.raw_content}
@@ -169,15 +169,13 @@ def _commands_table(blueprints: Blueprints) -> str:
     return "\n\n".join(tables)
 
 
-def _example(examples_by_route: dict[str, Any], route: Route) -> Schema:
-    return {"example": examples_by_route[route.name]} if route.name in examples_by_route else {}
-
-
 def _responses(route: Route, schemas_by_id: dict[int, Any]) -> Schema:
     refusals = {str(status): _response_ref(f"Problem{status}") for status in _refusal_statuses(route)}
     done = {str(status): _success_response(route, schemas_by_id) for status in (route.status, *route.other_statuses)}
     if route.reply_with_problem is not None:
-        done["200"] = _response_object(schemas_by_id[id(route.reply_with_problem)], "Done, with a report")
+        report = _response_object(schemas_by_id[id(route.reply_with_problem)], "Done, with a report")
+        report["content"]["application/json"]["example"] = derive(route.reply_with_problem)
+        done["200"] = report
     return {**refusals, **done, "default": _response_ref("Problem")}
 
 
@@ -227,7 +225,7 @@ def _success_response(route: Route, schemas_by_id: dict[int, Any]) -> Schema:
     if route.reply is None:
         return {"description": "Done"}
     done = _response_object(schemas_by_id[id(route.reply)], "Done")
-    done["content"]["application/json"].update(_example(examples.REPLIES, route))
+    done["content"]["application/json"]["example"] = reply_example(route)
     if route.may_stream:
         done["content"]["text/event-stream"] = {"schema": schemas_by_id[id(StreamEvent)]}
     return done

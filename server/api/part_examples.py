@@ -8,6 +8,7 @@ from collections import ChainMap
 from typing import Any
 
 from server.api import (
+    about_examples,
     choice_examples,
     demand_examples,
     money_examples,
@@ -22,6 +23,7 @@ REQUESTS: dict[str, Any] = dict(
 )
 REPLIES: dict[str, Any] = dict(
     ChainMap(
+        about_examples.REPLIES,
         choice_examples.REPLIES,
         demand_examples.REPLIES,
         money_examples.REPLIES,

@@ -156,18 +156,21 @@ def test_examples_decode_as_their_types() -> None:
         msgspec.convert(example, route_of[name].reply)
 
 
-async def test_examples_match_their_schemas(document: dict[str, Any]) -> None:
-    """Each example is in the document and is valid for the schema beside it."""
-    count = 0
-    for methods in document["paths"].values():
-        for operation in methods.values():
+async def test_each_route_has_examples_that_match_their_schemas(document: dict[str, Any]) -> None:
+    """Each JSON body of each route, of a request and of a reply, has an example, which is valid for the schema beside
+    it. The written examples are among them.
+    """
+    found: list[Any] = []
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
             contents = [operation.get("requestBody", {}), *operation["responses"].values()]
-            for media in (m for content in contents for m in content.get("content", {}).values()):
-                if "example" in media:
-                    count += 1
-                    schema_with_components = {**media["schema"], "components": document["components"]}
-                    jsonschema_rs.validator_for(schema_with_components).validate(media["example"])
-    assert count == len(examples.REQUESTS) + len(examples.REPLIES) + len([r for r in ROUTES if r.name == "jobs_create"])
+            bodies = [content.get("content", {}).get("application/json") for content in contents]
+            for media in (body for body in bodies if body and body["schema"] != {}):
+                assert "example" in media, (method, path)
+                found.append(media["example"])
+                schema_with_components = {**media["schema"], "components": document["components"]}
+                jsonschema_rs.validator_for(schema_with_components).validate(media["example"])
+    assert [each for each in (*examples.REQUESTS.values(), *examples.REPLIES.values()) if each not in found] == []
 
 
 async def test_schemas_refuse_invalid_bodies(document: dict[str, Any]) -> None:

@@ -1,15 +1,13 @@
+// The console: one zone, live.
+
+import { useMemo } from "preact/hooks";
 import type { Live } from "../shared/live.ts";
-import { t } from "../shared/i18n/i18n.ts";
-import { AppHead } from "../shared/ui/app_head.tsx";
-import { MapView } from "../shared/ui/map_view.tsx";
+import { readStored } from "../shared/platform.ts";
+import { ConsoleFrame } from "./app.tsx";
+import { Console } from "./data/console.ts";
+import "./console.css";
 
 export function App({ live }: { live: Live }) {
-  return (
-    <>
-      <AppHead live={live} title={t("start.console")} />
-      <main id="content">
-        <MapView label={t("start.console")} />
-      </main>
-    </>
-  );
+  const console = useMemo(() => new Console(live, readStored("zone") ?? "main"), []);
+  return <ConsoleFrame console={console} />;
 }

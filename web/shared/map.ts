@@ -168,6 +168,8 @@ export class CityMap {
   readonly map: maplibregl.Map;
   readonly #points = new Map<string, { points: Points; layers: () => Layer[] }>();
   readonly #stopTheme: () => void;
+  /** Whether the present style is there, so that layers can be added. (`isStyleLoaded` is false while tiles load.) */
+  #hasStyle = false;
 
   constructor(
     container: HTMLElement,
@@ -193,11 +195,17 @@ export class CityMap {
     });
     this.map.touchZoomRotate.disableRotation();
     this.map.keyboard.disableRotation();
-    this.map.on("style.load", () => this.#restore());
+    this.map.on("style.load", () => {
+      this.#hasStyle = true;
+      this.#restore();
+    });
     let first = true;
     this.#stopTheme = effect(() => {
       const dark = isDark.value;
-      if (!first) this.map.setStyle(this.#style(dark), { diff: false });
+      if (!first) {
+        this.#hasStyle = false;
+        this.map.setStyle(this.#style(dark), { diff: false });
+      }
       first = false;
     });
   }
@@ -207,14 +215,14 @@ export class CityMap {
   points(name: string, layers: () => Layer[]): Points {
     const points = new Points(this.map, name);
     this.#points.set(name, { points, layers });
-    if (this.map.isStyleLoaded()) this.#add(name);
+    if (this.#hasStyle) this.#add(name);
     return points;
   }
 
   /** Call `work` when the style is loaded, at once if it is. */
   whenReady(work: () => void): void {
-    if (this.map.isStyleLoaded()) work();
-    else this.map.once("idle", work);
+    if (this.#hasStyle) work();
+    else this.map.once("style.load", work);
   }
 
   /** Show all these places. */

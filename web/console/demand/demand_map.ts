@@ -1,0 +1,50 @@
+// The cells of demand on a map, the darker the higher.
+
+import { type CityMap, colorOf, type Layer, type Points } from "../../shared/map.ts";
+import type { DemandItem } from "../../shared/schema.ts";
+import { expectedAt } from "./page.tsx";
+
+export class DemandMap {
+  readonly #cells: Points;
+  #fitted = false;
+
+  constructor(private readonly city: CityMap, choose: (area: string) => void) {
+    this.#cells = city.points("demand", cellLayers);
+    city.map.on("click", "demand", (event) => choose(String(event.features?.[0]?.properties.area ?? "")));
+  }
+
+  /** Show how many requests are expected in each cell in an hour. */
+  show(items: DemandItem[], h: number): void {
+    const most = Math.max(0.1, ...items.map((item) => expectedAt(item, h)));
+    this.#cells.clear();
+    for (const item of items) {
+      if (item.polygon) {
+        this.#cells.set(item.area, item.polygon as never, { area: item.area, share: expectedAt(item, h) / most });
+      }
+    }
+    if (this.#fitted || !items.length) return;
+    this.#fitted = true;
+    const corners = items.flatMap((item) =>
+      ((item.polygon as { coordinates?: [number, number][][] })?.coordinates?.[0]) ?? []
+    );
+    this.city.fit(corners, { animate: false, maxZoom: 13 });
+  }
+}
+
+function cellLayers(): Layer[] {
+  return [
+    {
+      id: "demand",
+      type: "fill",
+      paint: {
+        "fill-color": colorOf("--brand"),
+        "fill-opacity": ["interpolate", ["linear"], ["get", "share"], 0, 0.05, 1, 0.7],
+      },
+    },
+    {
+      id: "demand-edge",
+      type: "line",
+      paint: { "line-color": colorOf("--brand"), "line-width": 1, "line-opacity": 0.5 },
+    },
+  ] as unknown as Layer[];
+}

@@ -1,0 +1,163 @@
+// How a job went, to scale: its states as bands, each wave as a bar below with how many people it asked. The same is under
+// it as a list of changes.
+
+import { known } from "../../shared/i18n/i18n.ts";
+import { ago, clock, dayAndTime, duration } from "../../shared/time.ts";
+import { Card } from "../../shared/ui/parts.tsx";
+import type { HistoryItem, Job, Wave } from "../../shared/schema.ts";
+import type { Console } from "../data/console.ts";
+import { isLive } from "../data/jobs.ts";
+import { tc, word } from "../i18n/texts.ts";
+import { useLoaded } from "../load.ts";
+import { Shown } from "../shown.tsx";
+
+const WIDTH = 1000;
+const BAND_H = 34;
+const WAVE_H = 16;
+const MIN_TEXT = 90;
+
+interface Band {
+  state: string;
+  from: number;
+  to: number;
+}
+
+/** Return the states of a job one after another, in ms. */
+export function bandsOf(history: HistoryItem[], end: number): Band[] {
+  const bands: Band[] = [];
+  for (const { at, to } of history) {
+    const last = bands.at(-1);
+    if (!to || last?.state === to) continue;
+    if (last) last.to = Date.parse(at);
+    bands.push({ state: to, from: Date.parse(at), to: end });
+  }
+  return bands;
+}
+
+export function Timeline({ console, job }: { console: Console; job: Job }) {
+  const loaded = useLoaded(async () => {
+    const [history, waves] = await Promise.all([
+      console.api.list("GET /v1/jobs/{id}/history", { params: { id: job.id } }),
+      console.isOps ? console.api.list("GET /v1/jobs/{id}/waves", { params: { id: job.id } }) : [],
+    ]);
+    history.sort((a, b) => a.seq - b.seq);
+    return { history, waves };
+  }, [job.id, job.version]);
+  return (
+    <Card title={tc("timeline.title")}>
+      <Shown loaded={loaded}>
+        {({ history, waves }) => (
+          <>
+            <Chart console={console} job={job} history={history} waves={waves} />
+            <Changes console={console} history={history} />
+          </>
+        )}
+      </Shown>
+    </Card>
+  );
+}
+
+function Chart(
+  { console, job, history, waves }: { console: Console; job: Job; history: HistoryItem[]; waves: Wave[] },
+) {
+  const end = isLive(job) ? clock.value : Date.parse(history.at(-1)?.at ?? job.updated_at ?? "");
+  const bands = bandsOf(history, end);
+  if (!bands.length) return null;
+  const [from, length] = [bands[0].from, Math.max(1000, end - bands[0].from)];
+  const x = (at: number) => Math.max(0, Math.min(WIDTH, ((at - from) / length) * WIDTH));
+  const height = BAND_H + (waves.length ? WAVE_H + 6 : 0);
+  const texts = bands.map((band) => `${band.state.replaceAll("_", " ")} ${duration((band.to - band.from) / 1000)}`);
+  return (
+    <figure class="timeline">
+      <svg viewBox={`0 0 ${WIDTH} ${height}`} preserveAspectRatio="none" role="img" aria-label={texts.join(", ")}>
+        {bands.map((band) => (
+          <rect
+            key={band.from}
+            class="band"
+            data-phase={phaseOf(console, job, band.state)}
+            x={x(band.from)}
+            width={Math.max(1, x(band.to) - x(band.from) - 1)}
+            height={BAND_H}
+          />
+        ))}
+        {waves.map((wave, i) => {
+          const at = x(Date.parse(wave.at));
+          const next = x(waves[i + 1] ? Date.parse(waves[i + 1].at) : Math.min(end, Date.parse(wave.at) + 15_000));
+          return (
+            <rect
+              key={`${wave.wave} ${wave.at}`}
+              class="wave"
+              x={at}
+              y={BAND_H + 6}
+              width={Math.max(2, next - at - 1)}
+              height={WAVE_H}
+            />
+          );
+        })}
+      </svg>
+      <div class="band-texts" aria-hidden="true">
+        {bands.map((band, i) => {
+          const width = x(band.to) - x(band.from);
+          return width < MIN_TEXT
+            ? null
+            : (
+              <span key={band.from} ref={placed(x(band.from) / 10, width / 10)} title={texts[i]}>
+                {band.state.replaceAll("_", " ")}
+              </span>
+            );
+        })}
+      </div>
+      <figcaption class="soft small">
+        {tc("timeline.caption", { duration: duration(length / 1000) })}
+        {waves.length > 0 &&
+          ` · ${tc("timeline.waves", { n: waves.length })} · ${tc("timeline.asked", { n: askedIn(waves) })}`}
+      </figcaption>
+    </figure>
+  );
+}
+
+/** Place an element by percent: styles as attributes are forbidden by the page's policy, as properties they are not. */
+function placed(left: number, width: number) {
+  return (element: HTMLElement | null) => {
+    if (!element) return;
+    element.style.insetInlineStart = `${left}%`;
+    element.style.inlineSize = `${width}%`;
+  };
+}
+
+function phaseOf(console: Console, job: Job, state: string): string {
+  return console.blueprints.state({ blueprint: job.blueprint, status: state })?.phase ?? "open";
+}
+
+function askedIn(waves: Wave[]): number {
+  return waves.reduce((sum, wave) => sum + wave.in.count, 0);
+}
+
+function Changes({ console, history }: { console: Console; history: HistoryItem[] }) {
+  return (
+    <details class="changes">
+      <summary>{tc("timeline.changes", { n: history.length })}</summary>
+      <ol>
+        {history.map((item) => (
+          <li key={item.seq}>
+            <time dateTime={item.at} title={dayAndTime(item.at)}>{ago(item.at)}</time>
+            <span>
+              <strong>{word("command", item.command)}</strong>
+              {item.from !== item.to && item.to && <span>{` → ${item.to.replaceAll("_", " ")}`}</span>}
+              <span class="soft">{` · ${actorName(console, item.actor)}`}</span>
+              {item.reason && <span class="soft">{` · “${item.reason}”`}</span>}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </details>
+  );
+}
+
+/** `technician:usr_1` as a name, where it is known. */
+export function actorName(console: Console, actor: string): string {
+  const [role, id] = actor.split(":", 2);
+  if (!id) return known("role", role);
+  const name = console.people.technicians.value.get(id)?.name;
+  return name ? `${name} (${known("role", role)})` : `${known("role", role)} ${id.slice(-6)}`;
+}

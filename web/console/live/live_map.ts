@@ -1,0 +1,335 @@
+// The map of the live page: people, jobs, the rings of searches, and lines between a job and people.
+
+import { type CityMap, colorOf, type Layer, type MapLibre, type Place, type Points } from "../../shared/map.ts";
+import type { Console } from "../data/console.ts";
+import { type Box, isJob, isPerson, type MapChange, type MapThing } from "../data/map_feed.ts";
+import { columnOf } from "../jobs/filters.ts";
+import { Glide } from "./glide.ts";
+import { Rings } from "./rings.ts";
+
+export type LayerName = "people" | "jobs" | "waves" | "names";
+const LAYERS: Record<LayerName, string[]> = {
+  people: ["people-edge", "people"],
+  jobs: ["jobs-edge", "jobs"],
+  waves: ["waves", "waves-edge"],
+  names: ["people-names"],
+};
+const FILTERED = [["jobs", "jobs"], ["jobs-edge", "jobs"], ["people", "people"], ["people-names", "people"]] as const;
+const VIEW_MARGIN = 0.35;
+const LOOK_WAIT_MS = 250;
+const WON_MS = 4000;
+/** How near to a dot counts as on it, in pixels. */
+const TOUCH_PX = 9;
+
+export class LiveMap {
+  readonly map: MapLibre;
+  readonly #people: Points;
+  readonly #jobs: Points;
+  readonly #links: Points;
+  readonly #clusters: Points;
+  readonly #rings: Rings;
+  readonly #glide: Glide;
+  readonly #ends: (() => void)[] = [];
+  #looked: Box | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #chosen = "";
+  #only = "";
+  readonly #hidden = new Set<LayerName>();
+
+  constructor(city: CityMap, private readonly console: Console) {
+    this.map = city.map;
+    // For tests: what is drawn can be asked of the map alone.
+    (city.map.getContainer() as HTMLElement & { map?: MapLibre }).map = city.map;
+    const waves = city.points("waves", waveLayers);
+    this.#links = city.points("links", linkLayers);
+    this.#clusters = city.points("clusters", clusterLayers);
+    this.#jobs = city.points("jobs", jobLayers);
+    this.#people = city.points("people", personLayers);
+    this.#rings = new Rings(waves);
+    this.#glide = new Glide((id, place) => this.#showPerson(id, place));
+    this.#ends.push(console.map.onChange((change) => this.#apply(change)));
+    this.#ends.push(console.jobs.changes.subscribe(() => this.#showSearches()));
+    this.#ends.push(console.live.onPush(({ type, data }) => {
+      if (type === "job.accepted" || type === "job.assigned") this.#showWinner(data.job.id, data.technician?.id);
+    }));
+    this.map.on("moveend", () => this.#lookSoon());
+    city.map.on("style.load", () => this.#applyView());
+    city.whenReady(() => {
+      this.#applyView();
+      this.#look();
+    });
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    for (const end of this.#ends) end();
+  }
+
+  /** Show or hide a layer. */
+  setLayer(name: LayerName, shown: boolean): void {
+    this.#hidden[shown ? "delete" : "add"](name);
+    this.#applyView();
+  }
+
+  /** Show only the jobs of a column or the people of a state; "" shows all. */
+  setFilter(only: string): void {
+    this.#only = only;
+    this.#applyView();
+  }
+
+  /** Apply what is hidden and filtered to the layers, also to those of a new style. */
+  #applyView(): void {
+    const [kind, value] = this.#only.split(":");
+    const filters = { jobs: ["==", ["get", "column"], value], people: ["==", ["get", "state"], value] };
+    for (const [name, layers] of Object.entries(LAYERS) as [LayerName, string[]][]) {
+      for (const layer of layers.filter((each) => this.map.getLayer(each))) {
+        this.map.setLayoutProperty(layer, "visibility", this.#hidden.has(name) ? "none" : "visible");
+      }
+    }
+    for (const [layer, of] of FILTERED) {
+      if (!this.map.getLayer(layer)) continue;
+      // A filter shows the chosen kind alone: of the other kind nothing is left.
+      this.map.setFilter(layer, (!kind ? null : kind === of ? filters[of] : ["boolean", false]) as never);
+    }
+  }
+
+  /** Mark one thing, and with `asked` draw lines from a job to those who were asked. */
+  choose(id: string, asked: string[] = []): void {
+    const before = this.#chosen;
+    this.#chosen = id;
+    for (const name of [before, id]) this.#redraw(name);
+    this.#links.clear();
+    const job = this.console.map.things.get(id);
+    if (!job || !isJob(job)) return;
+    for (const who of asked) this.#link(`asked ${who}`, job, who, "asked");
+    if (job.technician) this.#link(`holder ${job.technician}`, job, job.technician, "holder");
+  }
+
+  /** Return the id of the person or job at a point of the screen: people lie above jobs. */
+  thingAt({ x, y }: { x: number; y: number }, layer?: "people" | "jobs"): string | undefined {
+    const layers = (layer ? [layer] : ["people", "jobs"]).filter((name) => this.map.getLayer(name));
+    const box: [[number, number], [number, number]] = [[x - TOUCH_PX, y - TOUCH_PX], [x + TOUCH_PX, y + TOUCH_PX]];
+    return this.map.queryRenderedFeatures(box, { layers })[0]?.properties.id;
+  }
+
+  /** Draw the line of a job that is dragged, thick over somebody who can get it. */
+  showDrag(job: string, place: Place, over?: string): void {
+    const from = this.console.map.things.get(job);
+    if (!from) return;
+    this.#links.set("drag", { type: "LineString", coordinates: [[from.lon, from.lat], place] }, {
+      kind: over ? "won" : "asked",
+    });
+  }
+
+  hideDrag(): void {
+    this.#links.remove("drag");
+  }
+
+  flyTo(id: string): void {
+    const thing = this.console.map.things.get(id) ?? this.console.jobs.byId.get(id);
+    if (thing) {
+      this.map.easeTo({ center: [thing.lon, thing.lat], zoom: Math.max(this.map.getZoom(), 14), duration: 500 });
+    }
+  }
+
+  #apply(change: MapChange): void {
+    if (change.whole) this.#clear();
+    for (const [id, thing] of change.put) {
+      if (isPerson(thing)) this.#glide.move(id, [thing.lon, thing.lat]);
+      else if (isJob(thing)) this.#showJob(id, thing);
+      else if (!("id" in thing)) {
+        this.#clusters.set(id, [thing.lon, thing.lat], { people: thing.people, jobs: thing.jobs });
+      }
+    }
+    for (const id of change.left) {
+      this.#glide.forget(id);
+      for (const points of [this.#people, this.#jobs, this.#clusters]) points.remove(id);
+    }
+    if (change.put.size + change.left.size) this.#showSearches();
+  }
+
+  #clear(): void {
+    this.#glide.clear();
+    for (const points of [this.#people, this.#jobs, this.#clusters]) points.clear();
+  }
+
+  #redraw(id: string): void {
+    const thing: MapThing | undefined = this.console.map.things.get(id);
+    if (!thing) return;
+    if (isPerson(thing)) this.#showPerson(id, [thing.lon, thing.lat]);
+    else if (isJob(thing)) this.#showJob(id, thing);
+  }
+
+  #showPerson(id: string, place: Place): void {
+    const person = this.console.map.things.get(id);
+    if (!person || !isPerson(person)) return;
+    const { name, state, jobs, age_s } = person;
+    this.#people.set(id, place, { name, state, jobs, old: age_s > 120, chosen: id === this.#chosen });
+  }
+
+  #showJob(id: string, thing: MapThing): void {
+    if (!isJob(thing)) return;
+    const { phase, status, lon, lat } = thing;
+    this.#jobs.set(id, [lon, lat], { phase, status, column: columnOf(thing), chosen: id === this.#chosen });
+  }
+
+  #showSearches(): void {
+    const searching = new Set<string>();
+    for (const [id, search] of this.console.jobs.searches) {
+      const job = this.console.jobs.byId.get(id) ?? this.console.map.things.get(id);
+      if (!job || search.radius_m === null) continue;
+      searching.add(id);
+      this.#rings.grow(id, [job.lon, job.lat], search.radius_m);
+    }
+    this.#rings.keepOnly(searching);
+  }
+
+  #link(name: string, job: Place2, who: string, kind: "asked" | "holder" | "won"): void {
+    const person = this.console.map.things.get(who);
+    if (!person) return;
+    this.#links.set(name, { type: "LineString", coordinates: [[job.lon, job.lat], [person.lon, person.lat]] }, {
+      kind,
+    });
+  }
+
+  #showWinner(id: string, who?: string): void {
+    const job = this.console.jobs.byId.get(id) ?? this.console.map.things.get(id);
+    if (!job || !who) return;
+    this.#link(`won ${id}`, job, who, "won");
+    setTimeout(() => this.#links.remove(`won ${id}`), WON_MS);
+  }
+
+  #lookSoon(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#look(), LOOK_WAIT_MS);
+  }
+
+  /** Subscribe to what is in view and a little around it; nothing while the view stays inside. */
+  #look(): void {
+    const bounds = this.map.getBounds();
+    const [w, s, e, n] = [bounds.getWest(), bounds.getSouth(), bounds.getEast(), bounds.getNorth()];
+    const known = this.#looked;
+    const isInside = known && w >= known[0] && s >= known[1] && e <= known[2] && n <= known[3];
+    if (isInside && known[2] - known[0] < 4 * (e - w)) return;
+    const [dx, dy] = [(e - w) * VIEW_MARGIN, (n - s) * VIEW_MARGIN];
+    const [from, to] = [Math.max(-180, w - dx), Math.min(180, e + dx)];
+    this.#looked = [from, Math.max(-85, s - dy), to, Math.min(85, n + dy)];
+    this.console.map.look(this.#looked).catch(() => (this.#looked = null));
+  }
+}
+
+interface Place2 {
+  lon: number;
+  lat: number;
+}
+
+/** How wide a view a number of pixels fits. */
+const SIZE = (small: number, large: number) => ["interpolate", ["linear"], ["zoom"], 10, small, 15, large];
+
+function waveLayers(): Layer[] {
+  const color = colorOf("--open");
+  return [
+    { id: "waves", type: "fill", paint: { "fill-color": color, "fill-opacity": 0.07 } },
+    { id: "waves-edge", type: "line", paint: { "line-color": color, "line-width": 1.5, "line-opacity": 0.75 } },
+  ];
+}
+
+function linkLayers(): Layer[] {
+  const won = ["match", ["get", "kind"], "asked", 0, 1];
+  return [{
+    id: "links",
+    type: "line",
+    layout: { "line-cap": "round" },
+    paint: {
+      "line-color": ["match", ["get", "kind"], "asked", colorOf("--open"), colorOf("--brand")],
+      "line-width": ["case", ["==", won, 1], 4, 1.5],
+      "line-opacity": ["case", ["==", won, 1], 0.9, 0.5],
+    },
+  } as unknown as Layer];
+}
+
+function clusterLayers(): Layer[] {
+  const count = ["+", ["get", "people"], ["get", "jobs"]];
+  return [{
+    id: "clusters",
+    type: "circle",
+    paint: {
+      "circle-radius": ["interpolate", ["linear"], count, 1, 5, 100, 16, 2000, 34],
+      "circle-color": colorOf("--assigned"),
+      "circle-opacity": 0.35,
+    },
+  } as unknown as Layer];
+}
+
+function jobLayers(): Layer[] {
+  const color = [
+    "match",
+    ["get", "phase"],
+    "open",
+    colorOf("--open"),
+    "assigned",
+    colorOf("--assigned"),
+    "active",
+    colorOf("--active"),
+    colorOf("--closed"),
+  ];
+  return [
+    {
+      id: "jobs-edge",
+      type: "circle",
+      paint: {
+        "circle-radius": ["case", ["get", "chosen"], 15, 9],
+        "circle-color": color,
+        "circle-opacity": 0.22,
+      },
+    },
+    {
+      id: "jobs",
+      type: "circle",
+      paint: {
+        "circle-radius": SIZE(3, 6),
+        "circle-color": colorOf("--card"),
+        "circle-stroke-color": color,
+        "circle-stroke-width": 3,
+      },
+    },
+  ] as unknown as Layer[];
+}
+
+function personLayers(): Layer[] {
+  const color = [
+    "match",
+    ["get", "state"],
+    "free",
+    colorOf("--done"),
+    "busy",
+    colorOf("--active"),
+    colorOf("--closed"),
+  ];
+  return [
+    {
+      id: "people-edge",
+      type: "circle",
+      filter: ["get", "chosen"],
+      paint: { "circle-radius": 16, "circle-color": color, "circle-opacity": 0.3 },
+    },
+    {
+      id: "people",
+      type: "circle",
+      paint: {
+        "circle-radius": SIZE(3.5, 7.5),
+        "circle-color": color,
+        "circle-stroke-color": colorOf("--card"),
+        "circle-stroke-width": 1.5,
+        "circle-opacity": ["case", ["get", "old"], 0.45, 1],
+      },
+    },
+    {
+      id: "people-names",
+      type: "symbol",
+      minzoom: 14,
+      layout: { "text-field": ["get", "name"], "text-size": 11, "text-offset": [0, 1.3], "text-anchor": "top" },
+      paint: { "text-color": colorOf("--text"), "text-halo-color": colorOf("--card"), "text-halo-width": 1.5 },
+    },
+  ] as unknown as Layer[];
+}

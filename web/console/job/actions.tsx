@@ -57,7 +57,7 @@ export function Actions({ console, job, changed }: { console: Console; job: Job;
         {names.map((name) => (
           <Button
             key={name}
-            kind={name === onward ? "main" : GRAVE.includes(name) ? "danger" : "plain"}
+            kind={name === onward ? "main" : "plain"}
             onClick={() => (opened.value = name, error.value = null)}
           >
             {word("command", name)}

@@ -14,7 +14,10 @@ import { Shown } from "../shown.tsx";
 const WIDTH = 1000;
 const BAND_H = 34;
 const WAVE_H = 16;
+/** A band or bar narrower than this, in thousandths of the chart, has no text. */
 const MIN_TEXT = 90;
+/** How long the last wave is drawn: nothing says when it ends. */
+const LAST_WAVE_MS = 15_000;
 
 interface Band {
   state: string;
@@ -66,6 +69,11 @@ function Chart(
   const [from, length] = [bands[0].from, Math.max(1000, end - bands[0].from)];
   const x = (at: number) => Math.max(0, Math.min(WIDTH, ((at - from) / length) * WIDTH));
   const height = BAND_H + (waves.length ? WAVE_H + 6 : 0);
+  const bars = waves.map((wave, i) => {
+    const at = x(Date.parse(wave.at));
+    const next = x(waves[i + 1] ? Date.parse(waves[i + 1].at) : Math.min(end, Date.parse(wave.at) + LAST_WAVE_MS));
+    return { key: `${wave.wave} ${wave.at}`, at, width: Math.max(2, next - at - 1), asked: wave.in.count };
+  });
   const texts = bands.map((band) => `${band.state.replaceAll("_", " ")} ${duration((band.to - band.from) / 1000)}`);
   return (
     <figure class="timeline">
@@ -80,20 +88,9 @@ function Chart(
             height={BAND_H}
           />
         ))}
-        {waves.map((wave, i) => {
-          const at = x(Date.parse(wave.at));
-          const next = x(waves[i + 1] ? Date.parse(waves[i + 1].at) : Math.min(end, Date.parse(wave.at) + 15_000));
-          return (
-            <rect
-              key={`${wave.wave} ${wave.at}`}
-              class="wave"
-              x={at}
-              y={BAND_H + 6}
-              width={Math.max(2, next - at - 1)}
-              height={WAVE_H}
-            />
-          );
-        })}
+        {bars.map(({ key, at, width }) => (
+          <rect key={key} class="wave" x={at} y={BAND_H + 6} width={width} height={WAVE_H} />
+        ))}
       </svg>
       <div class="band-texts" aria-hidden="true">
         {bands.map((band, i) => {
@@ -106,6 +103,11 @@ function Chart(
               </span>
             );
         })}
+      </div>
+      <div class="wave-texts" aria-hidden="true">
+        {bars.filter(({ width }) => width > MIN_TEXT).map(({ key, at, width, asked }) => (
+          <span key={key} ref={placed(at / 10, width / 10)}>{tc("timeline.asked", { n: asked })}</span>
+        ))}
       </div>
       <figcaption class="soft small">
         {tc("timeline.caption", { duration: duration(length / 1000) })}

@@ -229,9 +229,14 @@ const SIZE = (small: number, large: number) => ["interpolate", ["linear"], ["zoo
 function waveLayers(): Layer[] {
   const color = colorOf("--open");
   return [
-    { id: "waves", type: "fill", paint: { "fill-color": color, "fill-opacity": 0.07 } },
+    {
+      id: "waves",
+      type: "fill",
+      // A ring that is wider than a district would colour the whole map: it is a line alone.
+      paint: { "fill-color": color, "fill-opacity": ["case", [">", ["get", "radius"], 2500], 0, 0.08] },
+    },
     { id: "waves-edge", type: "line", paint: { "line-color": color, "line-width": 1.5, "line-opacity": 0.75 } },
-  ];
+  ] as unknown as Layer[];
 }
 
 function linkLayers(): Layer[] {

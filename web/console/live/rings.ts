@@ -65,7 +65,7 @@ export class Rings {
     if (ring.began < 0) return false;
     const share = Math.min(1, (now - ring.began) / GROW_MS);
     const radius = Math.max(1, ring.from + (ring.to - ring.from) * (1 - (1 - share) ** 3));
-    this.points.set(job, { type: "Polygon", coordinates: [circle(ring.center, radius)] });
+    this.points.set(job, { type: "Polygon", coordinates: [circle(ring.center, radius)] }, { radius });
     if (share === 1) ring.began = -1;
     return share < 1;
   }

@@ -13,6 +13,7 @@ const text = signal("");
 const state = signal("");
 const at = signal(-1);
 const MAX_ROWS = 300;
+const MAX_SERVICES = 2;
 const STATES = ["online", "offline", "blocked"] as const;
 
 /** What is known to keep a technician from work. */
@@ -68,7 +69,7 @@ export function Technicians({ console }: { console: Console }) {
     {
       name: "services",
       head: tc("person.services"),
-      cell: (row) => row.services.map((id) => console.people.serviceName(id)).join(", "),
+      cell: (row) => servicesOf(console, row),
     },
     { name: "zone", head: tc("frame.zone"), cell: (row) => row.zone },
   ];
@@ -125,4 +126,10 @@ export function Blockers({ who }: { who: Technician }) {
       ))}
     </span>
   );
+}
+
+function servicesOf(console: Console, who: Technician): string {
+  const names = who.services.map((id) => console.people.serviceName(id));
+  const more = names.length - MAX_SERVICES;
+  return names.slice(0, MAX_SERVICES).join(", ") + (more > 0 ? ` +${more}` : "");
 }

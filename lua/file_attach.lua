@@ -24,7 +24,7 @@ if other then return other end
 if not job or not Relation.any(job, actor, 'customer holder') then return {'NOT_FOUND', '0'} end
 if JobFiles.has(job, sha256) then return {'OK', '1', zone.seq, job.version, job.id, Job.full_json(job)} end
 if not JobFiles.may_add(job) then return {'ILLEGAL_TRANSITION', '0'} end
-if JobFiles.count_by(job, actor) >= JobFiles.MAX then return {'INVALID', '0'} end
+if JobFiles.is_full(job, actor) then return {'INVALID', '0'} end
 
 local now = Job.move(zone, job, nil)
 file = file .. ',"at":' .. now .. '}'

@@ -10,8 +10,8 @@ import msgspec
 
 from engine.events import Event
 from engine.rules.job_document import EventJob
+from engine.rules.receipts import SIGNED_TYPE
 
-SIGNED_TYPE = "job.signed"
 RECEIPT_MEMBER = b'"receipt":{'
 
 

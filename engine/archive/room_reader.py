@@ -18,6 +18,9 @@ from engine.sql.room_tables import messages, room_members, room_progress, room_r
 from engine.sql.schema import checkpoints
 from engine.types import JobId, UserId, Zone
 
+MAX_MESSAGES_OF_FILE = 20
+"""Of more messages with one file, a reader finds the newest."""
+
 
 class ArchivedMember(msgspec.Struct, frozen=True):
     """A present member of an archived room. ``since`` is in ms since the Unix epoch."""
@@ -189,6 +192,15 @@ async def _read_messages(
     )
     async with archive.begin_read() as conn:
         return [doc.encode() for doc in (await conn.execute(query)).scalars()]
+
+
+async def numbers_of_file(archive: Archive, room_id: str, file: str) -> list[int]:
+    """Return the numbers of the newest messages of a room that have a file, at most ``MAX_MESSAGES_OF_FILE``."""
+    columns = messages.c
+    named = (columns.room == room_id, columns.doc.contains(file, autoescape=True))
+    query = select(columns.n).where(*named).order_by(columns.n.desc()).limit(MAX_MESSAGES_OF_FILE)
+    async with archive.begin_read() as conn:
+        return list((await conn.execute(query)).scalars())
 
 
 async def first_message(archive: Archive, zone: Zone, room_id: str, sender: UserId, client_id: str) -> FirstMessage:

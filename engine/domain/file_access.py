@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.archive import reader
+from engine.archive import reader, room_reader
 from engine.domain import jobs, message_history, rooms
 from engine.domain.message_history import MessageQuery
 from engine.domain.rooms import parse_room_id
@@ -26,6 +26,10 @@ from engine.types import JobId, Principal, is_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
+
+
+NEWEST = 200
+"""How many of the newest messages of a room may not be in SQL yet."""
 
 
 class _FileId(msgspec.Struct):
@@ -76,14 +80,31 @@ async def _may_read_photo(engine: Engine, caller: Principal, row: FileRow) -> bo
 
 
 async def _may_read_message_file(engine: Engine, caller: Principal, row: FileRow) -> bool:
-    """Return whether the caller may read the message that has the file. If SQL does not have the message's number yet,
-    the message is one of the newest of the room.
+    """Return whether the caller may read a message that has the file. Several messages may have it, and the row names
+    one of them.
     """
     if row.client_id is None:
         await rooms.read_own_room(engine, caller, row.target_id)
         return row.by == caller.id
-    parse_room_id(row.target_id)
-    after = MessageQuery(after=row.n - 1, limit=1) if row.n else MessageQuery(limit=200)
-    page = await message_history.list_messages(engine, caller, row.target_id, after)
+    _, room = parse_room_id(row.target_id)
+    for query in _places(row):
+        if await _is_in_messages(engine, caller, row, query):
+            return True
+    numbers = await room_reader.numbers_of_file(engine.archive, room, row.id)
+    others = (MessageQuery(after=number - 1, limit=1) for number in numbers if number != row.n)
+    for query in others:
+        if await _is_in_messages(engine, caller, row, query):
+            return True
+    return False
+
+
+def _places(row: FileRow) -> list[MessageQuery]:
+    """Return where the message is: it has the number that SQL knows, or is among the newest of the room."""
+    newest = MessageQuery(limit=NEWEST)
+    return [MessageQuery(after=row.n - 1, limit=1), newest] if row.n else [newest]
+
+
+async def _is_in_messages(engine: Engine, caller: Principal, row: FileRow, query: MessageQuery) -> bool:
+    page = await message_history.list_messages(engine, caller, row.target_id, query)
     said = (msgspec.json.decode(message, type=_Message) for message in page.items)
     return any(isinstance(file, _FileId) and file.id == row.id for message in said for file in message.files)

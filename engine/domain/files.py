@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 
 from engine.archive import reader
 from engine.blueprint.relation import relations
@@ -35,8 +35,8 @@ from engine.types import Principal, new_id
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MAX_FILES_OF_JOB = 20
-"""The most photos of a job (``JobFiles.MAX`` in Lua), and the most documents of a technician."""
+MAX_OF_USER, MAX_OF_JOB = 20, 200
+"""The most photos of a job by one user and by all (``JobFiles`` in Lua)."""
 DEFAULT_KINDS = {"job": "photo", "room": "photo", "technician": "document"}
 
 
@@ -77,7 +77,6 @@ async def check_may_add(engine: Engine, caller: Principal, target: str) -> None:
     elif kind == "technician":
         if caller.role != "technician" or caller.id != name:
             raise NotFound("No such technician")
-        await _check_count(engine, target)
     else:
         await _check_job(engine, caller, name)
 
@@ -95,26 +94,19 @@ async def _check_job(engine: Engine, caller: Principal, job_id: str) -> None:
         raise IllegalTransition("A job takes photos from acceptance until it is signed or over")
 
 
-async def _check_count(engine: Engine, target: str) -> None:
-    query = select(func.count()).select_from(files).where(files.c.target == target)
-    async with engine.archive.begin_read() as conn:
-        if (await conn.execute(query)).scalar_one() >= MAX_FILES_OF_JOB:
-            raise Invalid(f"At most {MAX_FILES_OF_JOB} files")
-
-
 async def upload(
     engine: Engine, caller: Principal, target: str, kind: str | None, parts: AsyncIterator[bytes], *, trace: str = ""
 ) -> UploadOutcome:
     """Receive a photo, strip its metadata, store it and attach it to a job or a technician. The file of a room is
     attached by the message that names it.
 
-    Raises the errors of ``check_may_add`` before anything is received; TooLarge, Invalid, RateLimited, Unavailable,
-    Indeterminate.
+    Raises the errors of ``check_may_add`` before anything is received; TooLarge, Invalid, RateLimited, Forbidden,
+    Unavailable, Indeterminate.
     """
     target_kind, _ = parse_target(target)
     await check_may_add(engine, caller, target)
-    with engine.uploads.take(caller.id):
-        stripped = await engine.uploads.receive(engine.blobs.temporary, parts)
+    with engine.uploads.take(caller.id) as running:
+        stripped = await engine.uploads.receive(engine.blobs.temporary, parts, running)
         photo, now = stripped.photo, now_ms()
         row = FileRow(
             id=new_id("file"),
@@ -133,10 +125,14 @@ async def upload(
         try:
             row, is_new = await file_rows.store_row(engine.archive, row)
             await engine.blobs.put(stripped.sha256, stripped.path)
+            await file_rows.confirm_row(engine.archive, row)
         finally:
             await asyncio.to_thread(stripped.path.unlink, missing_ok=True)
     if target_kind == "job":
-        return await _attach_to_job(engine, caller, row, trace)
+        photo_json, is_repeated = await _attach_to_job(engine, caller, row, trace)
+        _check_kind(msgspec.json.decode(photo_json, type=FileObject).kind, kind)
+        return UploadOutcome(photo_json, repeated=is_repeated)
+    _check_kind(row.kind, kind)
     if target_kind == "technician":
         mine = update(files).where(files.c.id == row.id, files.c.attached_at.is_(None))
         async with engine.archive.begin_write() as conn:
@@ -144,7 +140,14 @@ async def upload(
     return UploadOutcome(file_object(row), repeated=not is_new)
 
 
-async def _attach_to_job(engine: Engine, caller: Principal, row: FileRow, trace: str) -> UploadOutcome:
+def _check_kind(found: str, wanted: str | None) -> None:
+    """Raise Invalid if the same bytes are there under another kind than the caller asks for."""
+    if wanted is not None and found != wanted:
+        raise Invalid(errors=[FieldError("/kind", f"The same bytes are there already, as {found}")])
+
+
+async def _attach_to_job(engine: Engine, caller: Principal, row: FileRow, trace: str) -> tuple[msgspec.Raw, bool]:
+    """Add a photo to its job. Return the photo as the job has it, and whether the job had it before."""
     context = new_context(engine, caller, row.target_id, "file_attach", row.sha256, None, trace)
     text = msgspec.json.encode(file_object(row)).rpartition(b',"at":')[0]  # the script sets the time
 
@@ -167,10 +170,9 @@ async def _attach_to_job(engine: Engine, caller: Principal, row: FileRow, trace:
         done = await run_with_own_blueprint(engine, context, attach)
     except (NotFound, IllegalTransition, Invalid) as error:
         if isinstance(error, Invalid):
-            raise Invalid(f"At most {MAX_FILES_OF_JOB} photos of each user") from error
+            raise Invalid(f"At most {MAX_OF_USER} photos of each user, and {MAX_OF_JOB} of a job") from error
         raise
-    file = _photo_of_reply(done, row.sha256)
-    return UploadOutcome(file, repeated=done.repeated)
+    return _photo_of_reply(done, row.sha256), done.repeated
 
 
 def _photo_of_reply(done: ScriptReply, sha256: str) -> msgspec.Raw:

@@ -39,7 +39,7 @@ async def insert_deferred(archive: Archive, temporary: Path) -> int:
         except msgspec.DecodeError as error:  # a disk that was full, before the blob was stored
             log.error("deferred_row_unreadable", path=str(path), error=str(error))
         else:
-            await file_rows.store_row(archive, row)
+            await file_rows.store_row(archive, row, is_bounded=False)  # its blob is stored already
         await asyncio.to_thread(path.unlink, missing_ok=True)
     return len(notes)
 

@@ -5,17 +5,20 @@ row which named it was deleted.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Column, ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
+from engine.errors import Forbidden
+from engine.files import row_bounds
 from engine.sql.database import Archive
 from engine.sql.file_tables import file_releases, files
 from engine.sql.insert import insert_into
 from engine.sql.vault_tables import receipts
+from engine.types import Zone
 
 TargetKind = Literal["job", "room", "technician"]
 BLOB_COLUMNS: list[Column[Any]] = [files.c.sha256, receipts.c.image]
@@ -55,19 +58,34 @@ class FileRow(NamedTuple):
         return self.target.partition(":")[2]
 
 
-async def store_row(archive: Archive, row: FileRow) -> tuple[FileRow, bool]:
-    """Insert a row, unless the same user uploaded the same bytes for the same target before. Return the stored row and
-    whether it is new. Raises Unavailable, Indeterminate.
+async def store_row(archive: Archive, row: FileRow, *, is_bounded: bool = True) -> tuple[FileRow, bool]:
+    """Insert a row, or find the one that the same user uploaded with the same bytes for the same target. Return the row
+    and whether it is new. The caller stores the blob afterwards. Raises Unavailable, Indeterminate, and the errors of
+    row_bounds.py if ``is_bounded``.
     """
     insert = insert_into(archive, files).values(row._asdict())
     stored = insert.on_conflict_do_update(index_elements=["target", "sha256", "by"], set_={"used_at": row.used_at})
     async with archive.begin_write() as conn:
-        # The row of the release is a lock between this transaction and a chore that deletes the blob: each waits for
-        # the other. The caller stores the blob afterwards.
+        if is_bounded:
+            await row_bounds.lock_account(conn, row.by)
+        # The row of the release is a lock: this waits for a chore that deletes the blob, and the chore for this.
         await release_blobs(conn, archive, [row.sha256])
         found = FileRow(*(await conn.execute(stored.returning(*files.c))).one())
         await conn.execute(delete(file_releases).where(file_releases.c.sha256 == row.sha256))
-        return found, found.id == row.id
+        is_new = found.id == row.id
+        if is_new and is_bounded:
+            await row_bounds.check_new_row(conn, row.target, row.by)
+        return found, is_new
+
+
+async def confirm_row(archive: Archive, row: FileRow) -> None:
+    """Check that a row is still there after its blob was stored. If an erasure deleted the row meanwhile, release the
+    blob, which may have been stored after the deletion, and raise Forbidden. Raises Unavailable, Indeterminate.
+    """
+    if await find_row(archive, row.id) is None:
+        async with archive.begin_write() as conn:
+            await release_blobs(conn, archive, [row.sha256])
+        raise Forbidden("This account is closed")
 
 
 async def find_row(archive: Archive, file: str) -> FileRow | None:
@@ -115,11 +133,13 @@ async def release_blobs(conn: AsyncConnection, archive: Archive, blobs: Sequence
     await conn.execute(release.on_conflict_do_update(index_elements=["sha256"], set_={"at": at}))
 
 
-async def delete_unattached(archive: Archive) -> int:
-    """Delete a batch of files that have not been attached to anything for ``UNATTACHED_MS``. Return their number.
-    Raises Unavailable, Indeterminate.
+async def delete_unattached(archive: Archive, zones: Collection[Zone]) -> int:
+    """Delete a batch of files that were attached to nothing for ``UNATTACHED_MS``, of technicians and of these zones,
+    whose logs SQL has. Return their number. Raises Unavailable, Indeterminate.
     """
-    old = (files.c.attached_at.is_(None), files.c.used_at < now_ms() - UNATTACHED_MS)
+    starts = [f"{kind}_{zone}_" for zone in zones for kind in ("job:job", "room:room", "receipt:rcp")]
+    known = [files.c.target.startswith(start, autoescape=True) for start in ("technician:", *starts)]
+    old = (files.c.attached_at.is_(None), files.c.used_at < now_ms() - UNATTACHED_MS, or_(*known))
     async with archive.begin_write() as conn:
         found = list((await conn.execute(select(files.c.id).where(*old).limit(ROWS_PER_BATCH))).scalars())
         return await delete_rows(conn, archive, files.c.id.in_(found), *old)

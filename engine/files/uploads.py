@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import mmap
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +29,10 @@ MAX_UPLOADS_OF_CALLER = 4
 MAX_STRIPPING = 2
 WRITE_BYTES = 256 * 1024
 """How much of an upload is held in memory before a thread writes it to the file."""
+GRACE_S, SLOW_BYTES_S = 10.0, 64 * 1024
+"""An upload that is slower than half a megabit a second after 10 s may stay while there are slots. If another one needs
+a slot, the slowest of these is ended.
+"""
 PAUSE_S = 0.0002
 """How long a thread that strips a photo sleeps between two steps. With 0, the thread would often take the interpreter
 lock again before the event loop wakes."""
@@ -47,40 +50,80 @@ class StrippedUpload(NamedTuple):
     size: int
 
 
+class RunningUpload:
+    """One upload that holds a slot: since when (s of the monotonic clock), and how much of it has arrived."""
+
+    def __init__(self, caller: str) -> None:
+        self.caller, self.began, self.received = caller, time.monotonic(), 0
+        self.arrival: asyncio.Timeout | None = None
+        """The wait for the body; None before and after it."""
+
+    def is_slow(self, now: float) -> bool:
+        """Return whether the body arrives slowly and may be ended."""
+        age = now - self.began
+        return self.arrival is not None and age > GRACE_S and self.received < age * SLOW_BYTES_S
+
+    def end(self) -> None:
+        """Stop waiting for the body."""
+        assert self.arrival is not None
+        self.arrival.reschedule(0)
+
+
 class UploadSlots:
     """The uploads that this process receives now."""
 
     def __init__(self) -> None:
-        self._callers: Counter[str] = Counter()
+        self._running: list[RunningUpload] = []
         self._stripping = asyncio.Semaphore(MAX_STRIPPING)
         self._cleaned_at = -CLEAN_INTERVAL_S
 
-    @contextmanager
-    def take(self, caller: str) -> Iterator[None]:
-        """Hold an upload slot. Raises RateLimited if the caller has too many uploads, and Unavailable if the process
-        has.
-        """
-        if self._callers[caller] >= MAX_UPLOADS_OF_CALLER:
-            raise RateLimited(f"At most {MAX_UPLOADS_OF_CALLER} uploads at once", retry_after=1)
-        if self._callers.total() >= MAX_UPLOADS:
-            raise Unavailable("Too many uploads at once", retry_after=1)
-        self._callers[caller] += 1
-        try:
-            yield
-        finally:
-            self._callers[caller] -= 1
-            self._callers += Counter()  # removes callers without uploads
+    @property
+    def count(self) -> int:
+        """Return how many uploads run now."""
+        return len(self._running)
 
-    async def receive(self, folder: Path, parts: AsyncIterator[bytes]) -> StrippedUpload:
-        """Receive a photo and strip it. The caller moves or deletes the file of the result. Raises TooLarge, Invalid if
-        the bytes are not an accepted photo, Unavailable, and the errors of ``parts``.
+    def count_of(self, caller: str) -> int:
+        """Return how many uploads of a caller run now."""
+        return sum(upload.caller == caller for upload in self._running)
+
+    @contextmanager
+    def take(self, caller: str) -> Iterator[RunningUpload]:
+        """Hold a slot. Raises RateLimited if the caller has too many, Unavailable if the process has, and none of them
+        is slow.
+        """
+        if self.count_of(caller) >= MAX_UPLOADS_OF_CALLER:
+            raise RateLimited(f"At most {MAX_UPLOADS_OF_CALLER} uploads at once", retry_after=1)
+        if self.count >= MAX_UPLOADS and not self._end_slowest():
+            raise Unavailable("Too many uploads at once", retry_after=1)
+        upload = RunningUpload(caller)
+        self._running.append(upload)
+        try:
+            yield upload
+        finally:
+            if upload in self._running:
+                self._running.remove(upload)
+
+    def _end_slowest(self) -> bool:
+        """End the slowest upload and take its slot. Return whether one was slow enough."""
+        now = time.monotonic()
+        slow = [upload for upload in self._running if upload.is_slow(now)]
+        if not slow:
+            return False
+        slowest = min(slow, key=lambda upload: upload.received / (now - upload.began))
+        self._running.remove(slowest)
+        slowest.end()
+        return True
+
+    async def receive(self, folder: Path, parts: AsyncIterator[bytes], upload: RunningUpload) -> StrippedUpload:
+        """Receive a photo and strip it. The caller moves or deletes the file of the result. Raises TooLarge, Invalid
+        for what is no photo, Unavailable, and the errors of ``parts``.
         """
         received = folder / token_hex(16)
         stripped = received.with_suffix(".stripped")
         try:
             with os_errors_as_unavailable():
                 await self._clean(folder)
-                await _write_parts(received, parts)
+                await _receive_parts(received, parts, upload)
                 async with self._stripping:
                     return await asyncio.to_thread(_strip_file, received, stripped)
         except BaseException:
@@ -114,12 +157,23 @@ def _create_file(path: Path) -> BinaryIO:
     return path.open("wb")
 
 
-async def _write_parts(path: Path, parts: AsyncIterator[bytes]) -> None:
-    file, waiting, total = await asyncio.to_thread(_create_file, path), bytearray(), 0
+async def _receive_parts(path: Path, parts: AsyncIterator[bytes], upload: RunningUpload) -> None:
+    """Write a body to a file. Raises Unavailable if the upload was ended because it is slow."""
+    try:
+        async with asyncio.timeout(None) as upload.arrival:
+            await _write_parts(path, parts, upload)
+    except TimeoutError as error:
+        raise Unavailable("Too slow, and others wait to upload", retry_after=1) from error
+    finally:
+        upload.arrival = None
+
+
+async def _write_parts(path: Path, parts: AsyncIterator[bytes], upload: RunningUpload) -> None:
+    file, waiting = await asyncio.to_thread(_create_file, path), bytearray()
     try:
         async for part in parts:
-            total += len(part)
-            if total > photos.MAX_BYTES:
+            upload.received += len(part)
+            if upload.received > photos.MAX_BYTES:
                 raise TooLarge(f"At most {photos.MAX_BYTES} bytes")
             waiting += part
             if len(waiting) >= WRITE_BYTES:

@@ -15,6 +15,7 @@ from engine.events import rfc3339_of
 from engine.rules.canonical import canonical_json
 from engine.types import Zone
 
+SIGNED_TYPE = "job.signed"
 DOCUMENT_FORMAT = 1
 SALT_BYTES = 16
 
@@ -36,7 +37,13 @@ class SignatureDocument(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
+class _ReceiptId(msgspec.Struct):
+    id: str
+
+
 _decoder = msgspec.json.Decoder(SignatureDocument)
+_members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_receipt_decoder = msgspec.json.Decoder(_ReceiptId)
 
 
 def encode_document(receipt: str, zone: str, seq: int, by: str, at_ms: int, digests: dict[str, str], key: str) -> bytes:
@@ -57,3 +64,17 @@ def decode_document(text: bytes) -> SignatureDocument:
 def name_digest(name: str, salt: str) -> str:
     """Return the digest of a name with its salt (hexadecimal), in hexadecimal. Raises ValueError."""
     return sha256(bytes.fromhex(salt) + name.encode()).hexdigest()
+
+
+def client_data(event_type: str, data: bytes) -> bytes:
+    """Return the data of an event as clients receive it. Of the receipt in ``job.signed`` they receive the id: the
+    record, the name and its salt are for the archiver, and the parties read them in the vault. Raises ValueError for
+    data that is not JSON.
+    """
+    if event_type != SIGNED_TYPE:
+        return data
+    members = _members_decoder.decode(data)
+    if "receipt" not in members:  # a signature of an earlier release
+        return data
+    receipt = msgspec.json.encode(_receipt_decoder.decode(members["receipt"]))
+    return msgspec.json.encode({**members, "receipt": msgspec.Raw(receipt)})

@@ -13,7 +13,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from engine.archive.receipt_projection import SIGNED_TYPE, decode_signed
+from engine.archive.receipt_projection import decode_signed
 from engine.audit import signed_note
 from engine.audit.leaves import Entry, leaf_of
 from engine.audit.server_keys import AUDIT_USE, RECEIPT_USE
@@ -21,7 +21,7 @@ from engine.events import ms_of
 from engine.rules.canonical import digest_of
 from engine.rules.job_record import photo_digests
 from engine.rules.merkle_tree import proves_inclusion
-from engine.rules.receipts import SignatureDocument, name_digest
+from engine.rules.receipts import SIGNED_TYPE, SignatureDocument, name_digest
 from engine.vault.evidence import Contents, Evidence, SignedEvent
 
 Result = Literal["ok", "failed", "missing", "erased", "retired", "pending"]

@@ -5,6 +5,8 @@ local JobFiles = {}
 -- The most photos that each user may add to a job. With a limit for each user, nobody can use up the photos that
 -- another one must add.
 JobFiles.MAX = 20
+-- The most photos of a job: each event of the job has the whole list.
+JobFiles.MAX_OF_JOB = 200
 
 function JobFiles.has(job, sha256) return string.find(job.photos, '"sha256":"' .. sha256 .. '"', 1, true) ~= nil end
 
@@ -22,6 +24,11 @@ function JobFiles.count_by(job, actor)
     found = found + (at and 1 or 0)
   until not at
   return found
+end
+
+-- Returns whether a further photo of `actor` would be too many.
+function JobFiles.is_full(job, actor)
+  return JobFiles.count_by(job, actor) >= JobFiles.MAX or JobFiles.count(job) >= JobFiles.MAX_OF_JOB
 end
 
 -- Returns whether photos may be added: somebody has accepted the job, and it is neither signed nor over.

@@ -19,6 +19,7 @@ import structlog
 
 from engine.blueprint.catalogue import Blueprints
 from engine.events import Event, rfc3339_of
+from engine.rules.receipts import client_data
 from engine.types import Cursor, Zone
 
 INTERNAL_PREFIXES = ("session.", "audit.", "subject.", "log.")
@@ -56,12 +57,13 @@ class PayloadEncoder:
 
     def encode_event(self, event: Event) -> bytes:
         """Return the payload of one event of the log, with the event name that its blueprint defines."""
+        data = client_data(event.type, event.data)
         try:
-            name, data = self._view(event.blueprint_key, event.type, event.data)
+            name, data = self._view(event.blueprint_key, event.type, data)
         except (ValueError, KeyError, TypeError) as error:
             # Clients get an event even if its blueprint does not fit it.
             log.error("view_failed", type=event.type, bp=event.blueprint_key, seq=event.seq, error=repr(error))
-            name, data = event.type, event.data
+            name = event.type
         opening = _payload_start(event.type, name, event.zone)
         return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, rfc3339_of(event.at).encode(), data)
 

@@ -31,7 +31,6 @@ from server.schemas.prices import PriceChanged, PriceEventData
 from server.schemas.quotes import Quote
 from server.schemas.rooms import MessageEventData, RoomEventData, TypingNotice
 from server.schemas.shares import ShareEventData
-from server.schemas.signatures import EventReceipt
 
 
 class OfferMade(Shape):
@@ -120,7 +119,7 @@ class JobTaken(JobStep, kw_only=True):
 class JobSigned(JobStep, kw_only=True):
     """The customer has signed the record of the job."""
 
-    receipt: EventReceipt | None = None
+    receipt: Ref | None = None
 
 
 class JobEnded(JobStep, kw_only=True):

@@ -11,14 +11,15 @@ import msgspec
 import pytest
 from sqlalchemy import delete, insert, select
 
-from engine.archive import demand_models, ledger_refill, reader
+from engine.archive import demand_models, ledger_refill, reader, room_reader
 from engine.audit.verifier import verify_zone
 from engine.blueprint import registry
 from engine.clock import now_ms
 from engine.domain import bid_list, day_plan_world, files, ledger_position, profile, review_queue
-from engine.domain.files import MAX_FILES_OF_JOB
-from engine.errors import Invalid, ReusedKey
+from engine.errors import Forbidden, Invalid, ReusedKey
+from engine.files import file_rows
 from engine.files.file_object import FileObject
+from engine.files.row_bounds import MAX_DOCUMENTS
 from engine.identity import accounts
 from engine.process.settings import Settings
 from engine.rebuild import room_rows
@@ -153,11 +154,24 @@ async def test_reviewers_find_who_waits_with_their_documents(settings: Settings)
     async with open_engine(settings) as engine:
         new = await staff.register_technician(engine)
         await staff.create_eligible_technician(engine, await people.service(engine))
-        uploaded = [await _upload(engine, new, number) for number in range(MAX_FILES_OF_JOB)]
+        uploaded = [await _upload(engine, new, number) for number in range(MAX_DOCUMENTS)]
         with pytest.raises(Invalid):
-            await _upload(engine, new, MAX_FILES_OF_JOB)
+            await _upload(engine, new, MAX_DOCUMENTS)
         [found] = (await review_queue.find_pending(engine, ADMIN, 50, None)).items
         assert (found.id, [document.id for document in found.documents]) == (new.id, uploaded)
+
+
+async def test_a_row_that_an_erasure_deleted_is_missed(settings: Settings) -> None:
+    """An upload whose row has gone is refused, and releases its blob. No message has a file that nobody named."""
+    async with open_engine(settings) as engine:
+        new = await staff.register_technician(engine)
+        await _upload(engine, new, 1)
+        [row] = await file_rows.find_rows(engine.archive)
+        await file_rows.confirm_row(engine.archive, row)
+        with pytest.raises(Forbidden):
+            await file_rows.confirm_row(engine.archive, row._replace(id="file_gone"))
+        assert [name for name, _ in await file_rows.released_blobs(engine.archive)] == [row.sha256]
+        assert await room_reader.numbers_of_file(engine.archive, "room_main_1", row.id) == []
 
 
 async def _upload(engine: Engine, who: Principal, number: int) -> str:

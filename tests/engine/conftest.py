@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from engine.rules.receipts import client_data
 from engine.runtime import Engine
 from server.schemas import payloads
 from tests.support import event_log, job_keys
@@ -33,7 +34,7 @@ async def engine(engine: Engine, request: pytest.FixtureRequest) -> AsyncIterato
     for event in await event_log.events(engine):
         if not event.type.startswith(("session.", "audit.")):
             shape = payloads.data_struct_of(event.type)
-            assert msgspec.json.decode(event.data, type=shape) is not None, event.type
+            assert msgspec.json.decode(client_data(event.type, event.data), type=shape) is not None, event.type
     await check_summaries(engine)
     await check_people(engine)
     if "records_by_hand" not in request.fixturenames:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from engine.domain import files as domain_files
 from engine.domain import jobs
@@ -19,9 +19,11 @@ from engine.files.blob_errors import BlobMissing
 from engine.files.file_object import FileObject
 from engine.runtime import Engine
 from engine.sql.file_tables import files
+from engine.types import DEFAULT_ZONE
 from engine.workers import archiver, file_removal
 from tests.engine import staff
 from tests.support import people
+from tests.support.closed_zone import closed_zone
 from tests.support.photos import attach_photos, tiny_png
 from tests.support.postgres import on_both_databases
 
@@ -62,6 +64,12 @@ async def test_only_what_hangs_on_nothing_is_deleted(engine: Engine) -> None:
             await conn.execute(old)
 
     await age(rows[0])
+    with closed_zone(engine.store, DEFAULT_ZONE):
+        await file_removal.run_once(engine)
+        assert len(await file_rows.find_rows(engine.archive)) == 2, "the log of a closed zone may say that it hangs"
+        await insert_old_document(engine)
+        await file_removal.run_once(engine)
+        assert len(await file_rows.find_rows(engine.archive)) == 2, "no log says that of a document"
     await file_removal.run_once(engine)
     assert [row.id for row in await file_rows.find_rows(engine.archive)] == [rows[1].id]
     assert await is_stored(engine, rows[1].sha256), "the other job still names it"
@@ -69,6 +77,14 @@ async def test_only_what_hangs_on_nothing_is_deleted(engine: Engine) -> None:
     await file_removal.run_once(engine)
     assert await file_rows.find_rows(engine.archive) == [] and not await is_stored(engine, rows[1].sha256)
     assert await file_removal.run_once(engine) == 0
+
+
+async def insert_old_document(engine: Engine) -> None:
+    """Insert the row of a document that was never attached, a day ago."""
+    [row, *_] = await file_rows.find_rows(engine.archive)
+    document = row._replace(id="file_old", target="technician:usr_x", used_at=0, attached_at=None)
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(insert(files).values(document._asdict()))
 
 
 @on_both_databases

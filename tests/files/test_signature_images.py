@@ -22,6 +22,7 @@ from engine.workers import archiver, file_removal
 from tests.files.test_removal import is_stored
 from tests.races.test_signature_races import allow_changes, finish_job
 from tests.support import people
+from tests.support.postgres import on_both_databases
 from tests.support.signatures import make_png
 
 Act = Callable[[], Awaitable[Any]]
@@ -85,6 +86,7 @@ async def change_price(engine: Engine, carla: Principal, tom: Principal, job: Jo
     await prices.answer_proposal(engine, carla, job, name, "accepted")
 
 
+@on_both_databases
 @pytest.mark.parametrize("is_sql_away", [False, True])
 async def test_what_a_refused_step_leaves_goes(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, is_sql_away: bool

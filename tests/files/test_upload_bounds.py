@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from engine.errors import Unavailable
-from engine.files import file_rows, uploads
+from engine.files import file_rows, row_bounds, uploads
+from engine.files.file_rows import FileRow
 from engine.rules.photos import MAX_BYTES
+from engine.sql.database import Archive
+from engine.sql.file_tables import files
+from engine.workers import file_removal
 from tests.files.test_uploads import Work, code_of, upload
 from tests.story.conftest import Person, Scenario
 from tests.support.photos import tiny_png
@@ -71,8 +77,8 @@ async def test_refused_uploads_leave_nothing_behind(scenario: Scenario, monkeypa
 
 
 async def test_more_uploads_at_once_than_slots(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fifth upload of a user at the same time is rate_limited, and the first one above the limit of the process is
-    unavailable. Each upload gives its slot back.
+    """The fifth upload of a user is rate_limited, and the first above those of the process is unavailable, unless
+    another one is slow: then that one is ended. Each gives its slot back.
     """
     work = await Work.begin(scenario)
     await work.accept()
@@ -85,11 +91,81 @@ async def test_more_uploads_at_once_than_slots(scenario: Scenario, monkeypatch: 
 
     most = uploads.MAX_UPLOADS_OF_CALLER
     waiting = [stream_to(work.tom, work.job, slow(tiny_png(number))) for number in range(most)]
-    await wait_until(lambda: slots._callers[work.tom.id] == most)
+    await wait_until(lambda: slots.count_of(work.tom.id) == most)
     assert code_of(await upload(work.tom, target, tiny_png(99))) == (429, "rate_limited")
     monkeypatch.setattr(uploads, "MAX_UPLOADS", most)
     assert code_of(await upload(work.carla, target, tiny_png(98))) == (503, "unavailable")
+    await wait_until(lambda: sum(each.received for each in slots._running) == 8 * most)
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads, "GRACE_S", 0.0)
+        assert (await upload(work.carla, target, tiny_png(98))).status_code == 201
+    assert slots.count_of(work.tom.id) == most - 1
+    assert code_of(await upload(work.carla, target, tiny_png(97))) != (503, "unavailable")
     go.set()
-    assert await asyncio.gather(*waiting) == [201] * most
-    assert slots._callers.total() == 0
-    assert (await upload(work.carla, target, tiny_png(98))).status_code == 201
+    assert sorted(await asyncio.gather(*waiting)) == [201] * (most - 1) + [503]
+    assert slots.count == 0
+    assert (await upload(work.tom, target, tiny_png(99))).status_code == 201
+
+
+async def test_bounds_hold_for_uploads_at_once(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A technician has 20 documents, whatever comes at once, and the same bytes again are 200 also then. A user has a
+    bounded number of files, and of bytes, that hang on nothing. What is refused leaves no row.
+    """
+    fixing = await scenario.create_service("Fixing")
+    tom = await scenario.create_technician("Tom", fixing, approved=False)
+    engine, target = scenario.server.engine, f"technician:{tom.id}"
+    monkeypatch.setattr(uploads, "MAX_UPLOADS_OF_CALLER", 32)
+    sent = await asyncio.gather(*(upload(tom, target, tiny_png(number)) for number in range(23)))
+    assert Counter(reply.status_code for reply in sent) == {201: 20, 422: 3}
+    stored = next(reply.json()["file"] for reply in sent if reply.status_code == 201)
+    number = next(place for place, reply in enumerate(sent) if reply.status_code == 201)
+    again = await upload(tom, target, tiny_png(number))
+    assert (again.status_code, again.json()["file"]["id"]) == (200, stored["id"])
+    other_kind = await upload(tom, target, tiny_png(number), kind="licence")
+    assert code_of(other_kind) == (422, "invalid") and other_kind.json()["errors"][0]["pointer"] == "/kind"
+    assert len(await file_rows.find_rows(engine.archive)) == 20
+
+    work = await Work.begin(scenario)
+    await work.accept()
+    room = f"room:{work.room}"
+    with monkeypatch.context() as patch:
+        patch.setattr(row_bounds, "MAX_UNATTACHED", 3)
+        sent = await asyncio.gather(*(upload(work.carla, room, tiny_png(number)) for number in range(6)))
+        assert Counter(reply.status_code for reply in sent) == {201: 3, 429: 3}
+        assert code_of(await upload(work.carla, room, tiny_png(7))) == (429, "rate_limited")
+        assert (await upload(work.tom, room, tiny_png(7))).status_code == 201
+    with monkeypatch.context() as patch:
+        patch.setattr(row_bounds, "MAX_UNATTACHED_BYTES", 4 * len(tiny_png()) - 1)
+        assert code_of(await upload(work.carla, room, tiny_png(7))) == (429, "rate_limited")
+    assert len(await file_rows.find_rows(engine.archive, files.c.by == work.carla.id)) == 3
+
+
+async def test_an_upload_does_not_outlive_the_account(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the account is closed while its upload is under way, nothing is stored; if an erasure deletes the row before
+    the blob is stored, the blob goes too.
+    """
+    fixing = await scenario.create_service("Fixing")
+    tom, una = [await scenario.create_technician(name, fixing, approved=False) for name in ("Tom", "Una")]
+    engine = scenario.server.engine
+    put, store_row = engine.blobs.put, file_rows.store_row
+
+    async def suspend_and_store(archive: Archive, row: FileRow) -> tuple[FileRow, bool]:
+        assert (await scenario.admin.request("PATCH", f"/v1/users/{tom.id}", {"active": False})).status_code == 200
+        return await store_row(archive, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_rows, "store_row", suspend_and_store)
+        assert code_of(await upload(tom, f"technician:{tom.id}", tiny_png(1))) == (403, "forbidden")
+    assert await file_rows.find_rows(engine.archive) == []
+
+    async def erase_and_put(sha256: str, source: Any) -> None:
+        async with engine.archive.begin_write() as conn:
+            await file_rows.delete_rows(conn, engine.archive, files.c.by == una.id)
+        await file_removal.run_once(engine)
+        await put(sha256, source)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.blobs, "put", erase_and_put)
+        assert code_of(await upload(una, f"technician:{una.id}", tiny_png(2))) == (403, "forbidden")
+    await file_removal.run_once(engine)
+    assert not [path for path in engine.blobs.temporary.parent.rglob("*") if path.is_file()]

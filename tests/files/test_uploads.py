@@ -99,6 +99,8 @@ async def test_a_photo_of_a_job(scenario: Scenario) -> None:
         event = await who.socket.wait_for("file.added", job)
         assert event["data"]["file"] == file and event["data"]["job"]["photos"] == [file]
 
+    other_kind = await upload(carla, target, photo, kind="after")
+    assert code_of(other_kind) == (422, "invalid") and other_kind.json()["errors"][0]["pointer"] == "/kind"
     again = await upload(carla, target, photo)
     assert again.status_code == 200 and again.json()["file"] == file
     by_path = await carla.http.post(
@@ -113,8 +115,10 @@ async def test_a_photo_of_a_job(scenario: Scenario) -> None:
     assert len(stored.content) == file["bytes"] and not [s for s in pictures.SECRETS if s in stored.content]
     assert stored.headers["content-type"] == "image/jpeg" and stored.headers["x-content-type-options"] == "nosniff"
     assert "sandbox" in stored.headers["content-security-policy"] and "private" in stored.headers["cache-control"]
-    known = await download(carla, file["id"], **{"If-None-Match": stored.headers["etag"]})
-    assert (known.status_code, known.content) == (304, b"")
+    for tags in (stored.headers["etag"], "*", f'"other", W/{stored.headers["etag"]}'):
+        known = await download(carla, file["id"], **{"If-None-Match": tags})
+        assert (known.status_code, known.content) == (304, b"")
+    assert (await download(carla, file["id"], **{"If-None-Match": '"other"'})).status_code == 200
     head = await carla.request("HEAD", f"/v1/files/{file['id']}")
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(file["bytes"]))
     for who in (tom, scenario.admin):
@@ -188,6 +192,20 @@ async def test_files_of_messages(scenario: Scenario) -> None:
     assert moved.status_code == 200, moved.text
     for who in (tom, una, *work.others):
         assert code_of(await download(who, first["id"])) == (404, "not_found"), "una reads what is said after she came"
+    again = await carla.post(path, {**message, "client_id": "c"})
+    assert again.status_code == 201, again.text
+    assert (await download(una, first["id"])).status_code == 200, "before SQL knows of the message"
+
+    async def is_third_known_to_sql() -> bool:
+        rows = await file_rows.find_rows(scenario.server.engine.archive, files.c.id == first["id"])
+        return rows[0].n == 3
+
+    await wait_until(is_third_known_to_sql)
+    assert (await download(una, first["id"])).status_code == 200
+    assert (await carla.post(path, {**message, "files": [], "client_id": "d"})).status_code == 201
+    for who in (carla, una):
+        assert (await download(who, first["id"])).status_code == 200
+    assert code_of(await download(tom, first["id"])) == (404, "not_found")
 
 
 async def test_documents_of_a_technician(scenario: Scenario) -> None:

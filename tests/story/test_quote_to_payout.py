@@ -92,6 +92,14 @@ async def sign(scenario: Scenario, carla: Person, other: Person, tom: Person, jo
     signed = await carla.post(path, signature_of(new))
     assert signed.status_code == 200, signed.text
     assert code_of(await upload(tom, job, draw_picture(draw))) == (409, "illegal_transition")
+    for who in (carla, tom):
+        event = await wait_until(lambda who=who: find_push(who, "job.signed"), what="the event")
+        assert event["data"]["receipt"] == signed.json()["receipt"], "no name, salt or record"
+        assert event["data"]["job"]["signed"]["sha256"] == new["sha256"]
+    after = f"main:{scenario.server.engine.store.zones[DEFAULT_ZONE].epoch}:0"
+    polled = await carla.get(f"/v1/events?wait=0&after={after}")
+    found = [each["data"]["receipt"] for each in polled["events"] if each["type"] == "job.signed"]
+    assert found == [signed.json()["receipt"]], "nor in what is replayed"
     check = f"/v1/vault/{signed.json()['receipt']['id']}/verify?sha256="
 
     async def is_archived() -> bool:
@@ -102,6 +110,11 @@ async def sign(scenario: Scenario, carla: Person, other: Person, tom: Person, jo
     await heads.sign_newest(engine.archive, DEFAULT_ZONE, HeadKey(engine.signer))
     assert (await scenario.http.get(check + new["sha256"])).json()["verified"]
     assert code_of(await scenario.http.get(check + shown["sha256"])) == (404, "not_found")
+
+
+def find_push(who: Person, event_type: str) -> Any:
+    """Return the first push of a type, or None."""
+    return next((push for push in who.socket.pushes if push.get("type") == event_type), None)
 
 
 async def pay_out(scenario: Scenario, tom: Person, payer: Person, earned: int) -> None:

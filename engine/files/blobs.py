@@ -61,6 +61,11 @@ def open_blobs(settings: Settings) -> BlobStore:
     return LocalBlobs(folder)
 
 
+def place_of(settings: Settings) -> str:
+    """Return where the blobs are: an S3 URL or a folder."""
+    return settings.files or str(Path(settings.data) / "blobs")
+
+
 def check_shared(settings: Settings) -> None:
     """Raise SettingsError if the gateways may run on several hosts and the setting ``files`` names no place that all of
     them reach.

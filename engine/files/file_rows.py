@@ -5,6 +5,7 @@ row which named it was deleted.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from sqlalchemy import Column, ColumnElement, delete, exists, or_, select, updat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
-from engine.errors import Forbidden
+from engine.errors import Forbidden, Unavailable
 from engine.files import row_bounds
 from engine.sql.database import Archive
 from engine.sql.file_tables import file_releases, files
@@ -26,6 +27,10 @@ BLOB_COLUMNS: list[Column[Any]] = [files.c.sha256, receipts.c.image]
 UNATTACHED_MS = 24 * 3600 * 1000
 """How long a file may exist without being attached to a job, a message or a technician."""
 ROWS_PER_BATCH = 500
+DELETION_MS = 60_000
+"""How long a chore may take to delete a blob: longer than a store may answer."""
+DELETION_WAIT_S, DELETION_WAITS = 0.1, 250
+"""How often, and how many times, an upload looks whether the deletion of the same bytes is over: 25 s in all."""
 
 
 class FileRow(NamedTuple):
@@ -63,15 +68,28 @@ async def store_row(archive: Archive, row: FileRow, *, is_bounded: bool = True) 
     and whether it is new. The caller stores the blob afterwards. Raises Unavailable, Indeterminate, and the errors of
     row_bounds.py if ``is_bounded``.
     """
+    for _ in range(DELETION_WAITS):
+        if (stored := await _insert_row(archive, row, is_bounded=is_bounded)) is not None:
+            return stored
+        await asyncio.sleep(DELETION_WAIT_S)
+    raise Unavailable("The same bytes are being deleted", retry_after=1)
+
+
+async def _insert_row(archive: Archive, row: FileRow, *, is_bounded: bool) -> tuple[FileRow, bool] | None:
+    """Insert or find a row; return None if a chore deletes the blob now."""
     insert = insert_into(archive, files).values(row._asdict())
     stored = insert.on_conflict_do_update(index_elements=["target", "sha256", "by"], set_={"used_at": row.used_at})
+    this = file_releases.c.sha256 == row.sha256
     async with archive.begin_write() as conn:
         if is_bounded:
             await row_bounds.lock_account(conn, row.by)
-        # The row of the release is a lock: this waits for a chore that deletes the blob, and the chore for this.
+        # The row of the release is a lock: this waits for a chore that begins or ends a deletion, and it for this.
         await release_blobs(conn, archive, [row.sha256])
+        until = (await conn.execute(select(file_releases.c.deleting_until).where(this))).scalar_one()
+        if until is not None and until > now_ms():
+            return None
         found = FileRow(*(await conn.execute(stored.returning(*files.c))).one())
-        await conn.execute(delete(file_releases).where(file_releases.c.sha256 == row.sha256))
+        await conn.execute(delete(file_releases).where(this))
         is_new = found.id == row.id
         if is_new and is_bounded:
             await row_bounds.check_new_row(conn, row.target, row.by)
@@ -155,18 +173,31 @@ async def released_blobs(archive: Archive) -> list[tuple[str, int]]:
 
 
 async def end_release(archive: Archive, sha256: str, at: int, delete_blob: Callable[[str], Awaitable[None]]) -> bool:
-    """Delete a release, and the blob too if no row names it. Return whether the blob was deleted.
+    """Forget a release, and delete the blob if no row names it. Return whether it was deleted.
 
-    The blob is deleted in the transaction that deletes the row of the release. An upload of the same bytes deletes that
-    row too. Therefore the upload waits for the chore, and stores the bytes after the deletion. Raises Unavailable,
-    Indeterminate.
+    The blob is deleted between two transactions, because a store may take seconds and SQLite has one writer. Meanwhile
+    an upload of the same bytes waits, and then stores the bytes again. If this process dies in between, the deletion
+    ends after ``DELETION_MS``, and another chore begins anew. Raises Unavailable, Indeterminate.
     """
-    this = (file_releases.c.sha256 == sha256, file_releases.c.at == at)
+    until = now_ms() + DELETION_MS
+    if not await _begin_deletion(archive, sha256, at, until):
+        return False
+    await delete_blob(sha256)
     async with archive.begin_write() as conn:
-        if not (await conn.execute(delete(file_releases).where(*this))).rowcount:
+        mine = (file_releases.c.sha256 == sha256, file_releases.c.deleting_until == until)
+        await conn.execute(delete(file_releases).where(*mine))
+    return True
+
+
+async def _begin_deletion(archive: Archive, sha256: str, at: int, until: int) -> bool:
+    """Note that a blob is being deleted. Return False if it stays, or if another chore deletes it."""
+    is_free = or_(file_releases.c.deleting_until.is_(None), file_releases.c.deleting_until < now_ms())
+    this = (file_releases.c.sha256 == sha256, file_releases.c.at == at, is_free)
+    async with archive.begin_write() as conn:
+        if not (await conn.execute(update(file_releases).where(*this).values(deleting_until=until))).rowcount:
             return False  # the bytes were uploaded again, or released again
         names = [exists().where(column == sha256) for column in BLOB_COLUMNS]
         if (await conn.execute(select(or_(*names)))).scalar():
+            await conn.execute(delete(file_releases).where(file_releases.c.sha256 == sha256))
             return False
-        await delete_blob(sha256)
         return True

@@ -41,5 +41,8 @@ file_releases = Table(
     metadata,
     id_column("sha256"),
     time_column("at"),
+    Column("deleting_until", BigInteger),
 )
-"""The releases: blobs that a deleted row named. A chore deletes the blobs that no other row names."""
+"""The blobs that a deleted row named. A chore deletes those that no row names any more. ``deleting_until`` is set while
+it does: an upload of the same bytes waits until then at most.
+"""

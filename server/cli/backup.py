@@ -13,6 +13,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import closing
 from importlib.metadata import version
@@ -47,8 +48,8 @@ def snapshot(*, directory: str, **flags: str | None) -> None:
     """Write a copy of SQL, of Redis and of the signing key to DIR, while the server serves. DIR must not exist.
 
     The list of erasures and the last heads of the audit are copied too, and snapshot.json has the digest of each file.
-    The snapshot has all data of the installation, also personal data and the key: keep it as safe as the data
-    directory.
+    The snapshot has all data of the installation but photos, documents and signatures, also personal data and the key:
+    keep it as safe as the data directory. The last line says what to copy besides.
     """
     settings = options.load_settings(**flags)
     folder = Path(directory)
@@ -76,6 +77,8 @@ def snapshot(*, directory: str, **flags: str | None) -> None:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     print(json.dumps(manifest))
+    place = manifest["not_copied"]
+    print(f"not in the snapshot: photos, documents and signatures; copy {place} now, after it", file=sys.stderr)
 
 
 def _make_draft(folder: Path) -> Path:
@@ -136,6 +139,8 @@ def restore(*, directory: str, heads: tuple[str, ...], keep_id: bool, **flags: s
     For a PostgreSQL of your own, restore DIR/database.dump by pg_restore. A Redis of your own may stay empty: the
     server rebuilds its zones from SQL.
     """
+    from engine.files.blobs import place_of
+
     settings = options.load_settings(**flags)
     published = [read_head_file(file) for file in heads]
     folder, data = Path(directory), Path(settings.data)
@@ -154,6 +159,7 @@ def restore(*, directory: str, heads: tuple[str, ...], keep_id: bool, **flags: s
         erased = asyncio.run(_restore_copies(settings, folder, data, keep_id=keep_id))
     if erased:
         print(f"erased again: {erased}; the zones are rebuilt from SQL")
+    print(f"photos, documents and signatures are in no snapshot: copy them to {place_of(settings)}", file=sys.stderr)
     print(f"restored to {data}; start it with: callout serve --data {data}")
 
 
@@ -194,6 +200,7 @@ def _write_copies(settings: Settings, url: str, folder: Path) -> dict[str, Any]:
     """
     from engine.archive import erasure_list
     from engine.audit import heads
+    from engine.files.blobs import place_of
     from engine.process.signer import key_path
     from engine.store.point_in_time_copy import save_copy
 
@@ -214,6 +221,7 @@ def _write_copies(settings: Settings, url: str, folder: Path) -> dict[str, Any]:
     manifest["sql_bytes"] = sum(
         (folder / name).stat().st_size for name in (DATABASE, POSTGRES) if (folder / name).exists()
     )
+    manifest["not_copied"] = place_of(settings)
     manifest["seconds"] = round(time.time() - began, 3)
     return write_manifest(folder, manifest)
 

@@ -14,6 +14,7 @@ from sqlalchemy import insert, update
 
 from engine.domain import files as domain_files
 from engine.domain import jobs
+from engine.errors import Unavailable
 from engine.files import file_rows
 from engine.files.blob_errors import BlobMissing
 from engine.files.file_object import FileObject
@@ -108,6 +109,8 @@ async def test_bytes_that_are_uploaded_while_they_are_deleted_stay(
         uploads.append(asyncio.create_task(upload()))
         await asyncio.sleep(0.2)  # the upload gets as far as it can
         assert not uploads[0].done()
+        async with engine.archive.begin_write() as conn:  # SQLite has one writer
+            await conn.execute(update(files).values(kind="other"))
         await delete(sha256)
 
     monkeypatch.setattr(engine.blobs, "delete", delete_late)
@@ -117,3 +120,18 @@ async def test_bytes_that_are_uploaded_while_they_are_deleted_stay(
     assert await file_removal.run_once(engine) == 1
     assert await uploads[0] == sha256 and await is_stored(engine, sha256)
     assert await file_removal.run_once(engine) == 0 and await is_stored(engine, sha256)
+
+    async def fail(_: str) -> None:
+        raise Unavailable("the store is away")
+
+    monkeypatch.setattr(engine.blobs, "delete", fail)
+    async with engine.archive.begin_write() as conn:
+        await file_rows.delete_rows(conn, engine.archive, files.c.sha256 == sha256)
+    monkeypatch.setattr(file_rows, "DELETION_MS", 300)
+    monkeypatch.setattr(file_rows, "DELETION_WAITS", 1)
+    with pytest.raises(Unavailable, match="away"):
+        await file_removal.run_once(engine)
+    with pytest.raises(Unavailable, match="being deleted"):
+        await upload()
+    monkeypatch.setattr(file_rows, "DELETION_WAITS", 100)
+    assert await upload() == sha256 and await is_stored(engine, sha256)

@@ -148,6 +148,7 @@ async def test_a_snapshot_of_a_serving_server_is_restored(tmp_path: Path) -> Non
     manifest = json.loads(done.out)
     assert manifest["redis_bytes"] > 1_000 and manifest["sql_bytes"] > 10_000
     assert json.loads((copy / "snapshot.json").read_text()) == manifest
+    assert manifest["not_copied"] == f"{data}/blobs" and f"copy {data}/blobs now" in done.err
     assert {"callout.db", "redis.rdb", "signing.key"} <= manifest["files"].keys()
     assert {stat.S_IMODE(file.stat().st_mode) & 0o077 for file in copy.iterdir()} == {0}
     assert (await run_callout("restore", str(copy), "--data", str(again))).code == 0

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import zipfile
 from email.parser import Parser
@@ -25,6 +26,9 @@ from server.web.static import CLIENT_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = ROOT / "clients"
+BUILT = "server/web/built"
+NO_NPM = {"NPM_CONFIG_REGISTRY": "http://127.0.0.1:9/", "DENO_DIR": "/dev/null/none"}
+"""The environment of a build that reaches no npm registry and has no packages stored."""
 CLIENT_IMPORTS = {"anyio", "certifi", "h11", "httpcore", "httpx", "idna", "msgspec", "typing_extensions", "websockets"}
 """The import names of the direct and indirect dependencies of callout-client."""
 
@@ -161,6 +165,47 @@ def test_every_file_is_in_the_wheel(wheel: Path) -> None:
     assert (written | scripts) - shipped == set()
     assert {"engine/blueprint/shipped/home_service.toml", "engine/lua/job_claim.lua"} <= shipped
     assert {f"server/web/{name}" for name in CLIENT_FILES} <= shipped
+
+
+def test_every_page_is_in_the_wheel(wheel: Path) -> None:
+    """The wheel contains the built pages with all files that they name, each compressed too, and the licences of the
+    packages in them. It contains no sources of them.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {name for name in archive.namelist() if name.startswith(f"{BUILT}/")}
+        manifest = json.loads(archive.read(f"{BUILT}/manifest.json"))
+    assert {"start", "console", "book", "tech", "track", "apidocs"} == manifest["entries"].keys()
+    assert {f"{BUILT}/{name}" for name in manifest["bytes"]} <= shipped
+    assert {f"{BUILT}/{manifest['boot']}.gz", f"{BUILT}/LICENSES.txt"} <= shipped
+    assert [name for name in shipped if name.endswith((".ts", ".tsx"))] == []
+
+
+def test_a_source_distribution_builds_without_the_npm_registry(tmp_path: Path) -> None:
+    """The source distribution contains the pages and what they are built from. A wheel of it needs neither deno nor the
+    npm registry, and has the same pages.
+    """
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (packed,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path, filter="data")
+    source = tmp_path / packed.name.removesuffix(".tar.gz")
+    assert (source / "web" / "deno.lock").is_file() and not (source / "web" / "node_modules").exists()
+    wheel = build_wheel(source, tmp_path / "wheel", **NO_NPM)
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(f"{BUILT}/manifest.json") == (ROOT / BUILT / "manifest.json").read_bytes()
+
+
+def test_a_wheel_without_pages_is_not_built(tmp_path: Path) -> None:
+    """If the pages are not built and npm is out of reach, the build of a wheel fails and says why."""
+    copy = tmp_path / "checkout"
+    ignored = shutil.ignore_patterns("node_modules", "built", "__pycache__", "*.so")
+    for name in ("engine", "server", "clients", "lua", "docs", "web"):
+        shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy / name)
+    with pytest.raises(AssertionError, match="deno install"):
+        build_wheel(copy, tmp_path / "wheel", **NO_NPM)
 
 
 def test_the_metadata_names_licence_and_command(wheel: Path) -> None:

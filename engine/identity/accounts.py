@@ -28,7 +28,7 @@ from engine.errors import (
 from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
-from engine.identity import access, account_closing, audit_events, outbox, passwords, tokens
+from engine.identity import access, account_closing, audit_events, outbox, passwords, suspended_accounts, tokens
 from engine.roles import ADMIN_ROLE, OPS, require_role
 from engine.rules import emails
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
@@ -125,7 +125,7 @@ async def register_user(
 async def login(engine: Engine, email: str, password: str, *, device: str | None = None) -> LoginResult:
     """Check the password and sign the user in. Raises Unauthenticated, with the same text and after the same time for a
     wrong password and an unknown e-mail address. With the right password of a suspended account, raises the error of
-    ``tokens.suspension_error``.
+    ``tokens.suspension_error``, except for a technician (``suspended_accounts``).
     """
     access.check_database(engine)
     async with engine.archive.begin_read() as conn:
@@ -133,7 +133,7 @@ async def login(engine: Engine, email: str, password: str, *, device: str | None
         row = (await conn.execute(query)).mappings().one_or_none()
     if not await passwords.is_correct_password(row["password_hash"] if row else None, password) or row is None:
         raise Unauthenticated("Wrong e-mail or password")
-    if not row["active"]:
+    if not row["active"] and not await suspended_accounts.may_sign_in(engine, row):
         raise tokens.suspension_error(row["role"])
     return await _create_login(engine, _user_of_row(row), device)
 

@@ -149,7 +149,7 @@ class Endpoint:
     ) -> Response | StreamingResponse:
         if route.may_stream:
             await authenticate_by_ticket(scope, self.app_state.engine)
-        principal = admitted_caller(scope, route.roles)
+        principal = admitted_caller(scope, route.roles, serves_suspended=route.serves_suspended)
         if route.limit_name:
             await self._count_request(route, throttle.counted_name(principal, scope), extra_headers)
         call = await self._build_context(route, principal, scope, receive)

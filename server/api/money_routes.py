@@ -29,6 +29,7 @@ MONEY_ROUTES: tuple[Route, ...] = (
         _OWN_EARNINGS,
         query=ListQuery,
         reply=EarningsReply,
+        serves_suspended=True,
     ),
     Route(
         "GET",
@@ -38,6 +39,7 @@ MONEY_ROUTES: tuple[Route, ...] = (
         _OWN_EARNINGS,
         query=StatementQuery,
         reply=StatementReply,
+        serves_suspended=True,
     ),
     list_route("/v1/payouts", payouts.find, OPS | SERVICE_ROLE, policy.OWN_DATA, Payout, query=PayoutsQuery),
     Route(

@@ -61,6 +61,8 @@ class Route(msgspec.Struct, frozen=True):
     """The largest body in bytes."""
     raw_body: tuple[str, ...] = ()
     """The media types of a body that is no JSON. The handler gets it as a stream, of at most ``photos.MAX_BYTES``."""
+    serves_suspended: bool = False
+    """Whether a suspended technician may call the route: they may read what they have earned."""
     may_stream: bool = False
     """Whether the answer may be an event stream. Then a ticket for events may replace the token."""
 

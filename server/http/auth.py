@@ -3,7 +3,8 @@
 This layer refuses nothing. A public route ignores a bad token, a WebSocket may still send a good token in its first
 message, and for all others the endpoint writes the refusal, as it writes every refusal. So this layer only stores its
 result in ``scope["state"]``: ``principal`` (a Principal or None) and ``refusal`` (the error of a token that was given
-and is not valid, or None). (Rejected: Starlette's BaseHTTPMiddleware, which never runs for a WebSocket, and a decorator
+and is not valid, or None). ``suspended`` is the suspended technician to whom a token belongs, for the routes that serve
+them. (Rejected: Starlette's BaseHTTPMiddleware, which never runs for a WebSocket, and a decorator
 on each handler, which is easily forgotten.)
 """
 
@@ -15,8 +16,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.errors import CalloutError, Forbidden, Unauthenticated
-from engine.identity import tokens
+from engine.errors import AccountNotApproved, CalloutError, Forbidden, Unauthenticated
+from engine.identity import suspended_accounts, tokens
 from engine.identity.signs_of_life import SignsOfLife
 from engine.runtime import Engine
 from engine.technicians import lease_renewal
@@ -56,6 +57,10 @@ class AuthenticationLayer:
                 self._signs_of_life.note(principal.id)
             if principal.role == "technician":
                 await self._renew_lease(principal.id)
+        except AccountNotApproved as refusal:
+            with suppress(CalloutError):
+                scope["state"]["suspended"] = await suspended_accounts.principal_of(self.engine, token.strip())
+            return None, refusal
         except CalloutError as refusal:
             return None, refusal
         return principal, None
@@ -89,14 +94,17 @@ async def authenticate_by_ticket(scope: Scope, engine: Engine) -> None:
         state["refusal"] = refusal
 
 
-def admitted_caller(scope: Scope, roles: frozenset[Role] | None) -> Principal | None:
+def admitted_caller(scope: Scope, roles: frozenset[Role] | None, *, serves_suspended: bool = False) -> Principal | None:
     """Return the caller of a route for ``roles``. If ``roles`` is None (a public route), this may be None.
+    ``serves_suspended``: the route serves suspended technicians too.
 
     Raises Unauthenticated without a token, the stored refusal for a bad token, and Forbidden for another role.
     """
     principal: Principal | None = scope["state"]["principal"]
     if roles is None:
         return principal
+    if principal is None and serves_suspended:
+        principal = scope["state"].get("suspended")
     if principal is None:
         raise scope["state"]["refusal"] or Unauthenticated()
     if principal.role not in roles:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.archive import ledger_reader, reader
+from engine.archive import ledger_reader, reader, retired
 from engine.archive.ledger_projection import LEDGER_TYPES, LedgerRows, fold_ledger_event, line_rows
 from engine.sql.database import Archive
-from engine.sql.ledger_tables import ledger_lines, ledger_progress
+from engine.sql.ledger_tables import ledger_entries, ledger_lines, ledger_progress
 from engine.sql.schema import events
 from engine.types import Zone
 
@@ -30,7 +30,28 @@ async def find_problems(archive: Archive) -> tuple[int, list[str]]:
             while len(found) < MAX_FINDINGS and (page := await _read_page(conn, zone, seq, last)):
                 found += await _compare(conn, zone, page, causes)
                 compared, seq = compared + len(page), page[-1]["seq"]
+        found += await _find_unexplained(conn)
     return compared, found[:MAX_FINDINGS]
+
+
+async def _find_unexplained(conn: AsyncConnection) -> list[str]:
+    """Return the entries of the ledger that no archived event about money explains, one sentence each. The events of
+    old entries may be retired.
+    """
+    entry, found = ledger_entries.c, []
+    zones = list((await conn.execute(select(entry.zone).distinct().order_by(entry.zone))).scalars())
+    same = and_(events.c.zone == entry.zone, events.c.seq == entry.seq, events.c.type.in_(LEDGER_TYPES))
+    for zone in zones:
+        query = (
+            select(entry.seq, entry.kind, entry.cause)
+            .select_from(ledger_entries.outerjoin(events, same))
+            .where(entry.zone == zone, entry.seq > await retired.retired_seq(conn, zone), events.c.seq.is_(None))
+            .order_by(entry.seq, entry.kind)
+            .limit(MAX_FINDINGS)
+        )
+        rows = (await conn.execute(query)).all()
+        found += [f"{zone}:{row.seq} {row.kind}: no event explains the entry {row.cause!r}" for row in rows]
+    return found
 
 
 async def _read_page(conn: AsyncConnection, zone: Zone, after: int, last: int) -> list[Any]:

@@ -14,12 +14,16 @@ EVENT = (
     'INSERT INTO events (zone, seq, type, "to", at, actor, bp, data, cause, trace) VALUES'
     " ('main', 1, 'payment.received', '', 5, 'service:x', '', ?, '', '')"
 )
+ENTRY = (
+    "INSERT INTO ledger_entries (zone, seq, kind, cause, at, job) VALUES"
+    " ('main', 9, 'captured', 'captured pay_9', 5, 'job_main_1')"
+)
 PAYMENT = {"id": "pay_1", "status": "captured", "amount": 7, "currency": "USD"}
 
 
 async def test_books_without_an_event_are_found(tmp_path: Path) -> None:
-    """Without a database the command fails. An empty ledger has no problems. An archived capture that is not in the
-    ledger is reported.
+    """Without a database the command fails. Empty books are good. An archived capture that is not in them is named, and
+    so is an entry that no event explains.
     """
     missing = await run_callout("ledger", "check", "--data", str(tmp_path / "none"))
     assert missing.code != 0 and "no database" in missing.err
@@ -30,9 +34,14 @@ async def test_books_without_an_event_are_found(tmp_path: Path) -> None:
     with closing(sqlite3.connect(data / "callout.db")) as database, database:
         database.execute(EVENT, (json.dumps({"job": {"id": "job_main_1"}, "payment": PAYMENT}),))
         database.execute("INSERT INTO ledger_progress VALUES ('main', 1)")
+        for n, (account, amount) in enumerate((("clearing", -5), ("job:job_main_1", 5)), 1):
+            line = ("main", 9, "captured", n, account, "USD", amount, 5)
+            database.execute(f"INSERT INTO ledger_lines VALUES ({', '.join('?' * len(line))})", line)
+        database.execute(ENTRY)
     wrong = await run_callout("ledger", "check", "--data", str(data))
     assert wrong.code == 1
     assert wrong.out.splitlines() == [
         "main:1 payment.received: the ledger does not have what the event says",
-        "1 events about money compared, 1 problems",
+        "main:9 captured: no event explains the entry 'captured pay_9'",
+        "1 events about money compared, 2 problems",
     ]

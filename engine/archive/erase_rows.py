@@ -41,6 +41,7 @@ from engine.sql.schema import (
 )
 from engine.sql.technician_tables import technician_hours, technician_states
 from engine.sql.vault_tables import receipts
+from engine.types import JobId, room_of
 
 TextChange = Callable[[str], str]
 
@@ -117,13 +118,14 @@ async def _erase_own_rows(conn: AsyncConnection, person: Person) -> None:
 
 
 async def _erase_files(archive: Archive, person: Person) -> None:
-    """Delete the files that the person uploaded, and the photos of the jobs that they booked, because these show their
-    home. A chore deletes the bytes.
+    """Delete the files that the person uploaded, and all photos and files of the jobs that they booked and of the chats
+    about these, because they show their home. A chore deletes the bytes.
     """
     async with archive.begin_write() as conn:
         await file_rows.delete_rows(conn, archive, files.c.by == person.id)
         for batch in _batches(person.booked):
-            await file_rows.delete_rows(conn, archive, files.c.target.in_([f"job:{job}" for job in batch]))
+            targets = [f"job:{job}" for job in batch] + [f"room:{room_of(JobId(job))}" for job in batch]
+            await file_rows.delete_rows(conn, archive, files.c.target.in_(targets))
 
 
 async def _erase_receipts(archive: Archive, person: Person) -> None:

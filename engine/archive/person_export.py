@@ -38,6 +38,7 @@ from engine.sql.schema import (
     users,
 )
 from engine.sql.technician_tables import technician_hours
+from engine.sql.vault_tables import receipts
 from engine.types import UserId
 
 PAGE_SIZE = 500
@@ -76,6 +77,7 @@ async def export_person(archive: Archive, user: UserId) -> AsyncIterator[Line]:
         (ledger_lines, ledger_lines.c.account == technician_account(user)),
         (notifications, notifications.c.user == user),
         (quotes, quotes.c.customer == user),
+        (receipts, receipts.c.customer == user),
         (files, or_(files.c.by == user, files.c.target.in_(select("job:" + jobs.c.id).where(jobs.c.customer == user)))),
         (positions, positions.c.technician == user),
         (job_paths, job_paths.c.technician == user),

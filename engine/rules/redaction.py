@@ -1,9 +1,9 @@
 """Remove a person's data from the JSON of events and of projected objects (pure functions).
 
 These are removed: the person's name beside their id; the address and the texts of a job that they booked; the texts of
-their messages, bids, proposals and disputes. The person's name, e-mail address and phone number are also replaced in
-all other texts of the same events, whoever wrote them. A name of one word is replaced only in notifications, because it
-may be a word of the language.
+their messages, bids, proposals and disputes; the files of their messages, and those of all messages about a job that
+they booked. The person's name, e-mail address and phone number are also replaced in all other texts of the same events,
+whoever wrote them. A name of one word is replaced only in notifications, because it may be a word of the language.
 
 To redact twice has the same result as once: a process that was interrupted begins again.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from engine.types import UserId
+from engine.types import RoomId, UserId, job_of_room
 
 REPLACEMENT = "[erased]"
 MIN_TEXT_LENGTH = 4
@@ -120,6 +120,8 @@ def _redact(person: Person, value: Any, *, is_notice: bool, member: str = "", in
         _redact_job(redacted)
     if _id_of_member(value, "sender") == person.id and "text" in value:
         redacted |= {"text": "", "files": [], "erased": True}
+    if "sender" in value and value.get("files") and _is_in(_job_of_room(value.get("room")), person.booked):
+        redacted["files"] = []
     if "record" in value and _is_in(f"job{str(value.get('id'))[3:]}", person.booked):
         redacted |= {name: "" for name in _RECEIPT_TEXT_MEMBERS if value.get(name)}
     if _is_author(person, value):
@@ -166,6 +168,12 @@ def _is_author(person: Person, value: dict[str, Any]) -> bool:
 def _is_in(name: Any, ids: frozenset[str]) -> bool:
     """Return whether ``name`` is one of ``ids``; it may be anything, because customers choose what ``metadata`` has."""
     return isinstance(name, str) and name in ids
+
+
+def _job_of_room(room: Any) -> str:
+    """Return the id of the job of a room; "" if it has none."""
+    is_room = isinstance(room, str) and room.startswith("room_")
+    return job_of_room(RoomId(room)) if is_room else ""
 
 
 def _id_of_member(value: dict[str, Any], name: str) -> Any:

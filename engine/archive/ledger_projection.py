@@ -35,6 +35,7 @@ class EventPayout(msgspec.Struct, frozen=True):
     reference: str
     status: PayoutStatus
     at: str
+    test: bool = False
 
 
 @dataclass(slots=True)

@@ -44,13 +44,13 @@ async def _note_payouts(conn: AsyncConnection, upsert: Upsert, rows: LedgerRows)
     payout back from its events, so that it is not paid twice.
     """
     for seq, payout in rows.payouts:
-        row = {
-            name: getattr(payout, name) for name in ("id", "technician", "amount", "currency", "reference", "status")
-        }
+        names = ("id", "technician", "amount", "currency", "reference", "status", "test")
+        row = {name: getattr(payout, name) for name in names}
         new = upsert(payouts).values(created_at=ms_of(payout.at), **row)
         await conn.execute(new.on_conflict_do_nothing())
         if payout.status != "requested":
-            await conn.execute(update(payouts).where(payouts.c.id == payout.id).values(status=payout.status))
+            change = update(payouts).where(payouts.c.id == payout.id)
+            await conn.execute(change.values(status=payout.status, test=payout.test))
         same = (payout_events.c.payout == payout.id) & (payout_events.c.status == payout.status)
         await conn.execute(update(payout_events).where(same, payout_events.c.seq.is_(None)).values(seq=seq))
 

@@ -110,7 +110,13 @@ async def request_payout(
 
 
 async def settle_payout(
-    engine: Engine, caller: Principal, payout: str, status: PayoutOutcome, *, key: str | None = None
+    engine: Engine,
+    caller: Principal,
+    payout: str,
+    status: PayoutOutcome,
+    *,
+    is_test: bool = False,
+    key: str | None = None,
 ) -> Result[Payout]:
     """Record that a payout was paid or has failed. After a failure, the money is available to the technician again. A
     repeated request changes nothing.
@@ -125,9 +131,9 @@ async def settle_payout(
             return current
         if current.status != "requested":
             raise IllegalTransition
-        await conn.execute(update(payouts).where(payouts.c.id == payout).values(status=status))
+        await conn.execute(update(payouts).where(payouts.c.id == payout).values(status=status, test=is_test))
         await payout_events.add_row(conn, payout, status, audit_events.actor_of(caller))
-        return msgspec.structs.replace(current, status=status)
+        return msgspec.structs.replace(current, status=status, test=is_test)
 
     request = in_sql.new_request(caller.id, key, "settle_payout", payout, status, ttl_s=in_sql.CREATION_TTL_S)
     done = await in_redis.run_once(engine, request, Payout, run_in_transaction)

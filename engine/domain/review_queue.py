@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import and_, or_, select, tuple_
+from sqlalchemy import and_, exists, or_, select, tuple_
 
 from engine.domain import profile
 from engine.domain.profile import Technician
@@ -16,7 +16,7 @@ from engine.files.file_object import FileObject, file_object
 from engine.roles import REVIEWER_ROLES
 from engine.sql.file_tables import files
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
-from engine.sql.schema import technicians, users
+from engine.sql.schema import technician_services, technicians, users
 from engine.technicians import sql
 from engine.types import Principal, TechnicianId, UserId
 
@@ -30,8 +30,11 @@ class PendingTechnician(Technician, frozen=True, kw_only=True):
     documents: list[FileObject]
 
 
-async def find_pending(engine: Engine, caller: Principal, limit: int, cursor: str | None) -> Slice[PendingTechnician]:
-    """Return the technicians who wait for a review, the oldest account first. A technician waits while their KYC is not
+async def find_pending(
+    engine: Engine, caller: Principal, *, limit: int, cursor: str | None, service: str | None = None
+) -> Slice[PendingTechnician]:
+    """Return the technicians who wait for a review, the oldest account first; with ``service``, those who provide it.
+    A technician waits while their KYC is not
     decided, or while their account is not decided and their KYC is not rejected. Raises Forbidden, Invalid,
     Unavailable.
     """
@@ -43,6 +46,9 @@ async def find_pending(engine: Engine, caller: Principal, limit: int, cursor: st
     order = (users.c.created_at, users.c.id)
     query = select(users.c.created_at, users.c.id).join(technicians, technicians.c.id == users.c.id)
     query = query.where(waits, users.c.active.is_(True), users.c.role == "technician")
+    if service is not None:
+        provided = technician_services.c.technician == users.c.id, technician_services.c.service == service
+        query = query.where(exists().where(*provided))
     if cursor is not None:
         query = query.where(tuple_(*order) > decode_cursor(cursor, tuple[int, str]))
     async with engine.archive.begin_read() as conn:

@@ -33,7 +33,7 @@ MAX_ROWS_PER_ROUND = 500
 log = structlog.get_logger(__name__)
 
 
-class Payout(msgspec.Struct, frozen=True, kw_only=True):
+class Payout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A payout to a technician: ``amount`` is in minor units, ``at`` the time of the request (RFC 3339)."""
 
     id: str
@@ -43,6 +43,8 @@ class Payout(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
     status: PayoutStatus
     at: str
+    test: bool = False
+    """The adapter `test` has paid it: no money has moved."""
 
 
 def payout_of_row(row: Any) -> Payout:
@@ -55,6 +57,7 @@ def payout_of_row(row: Any) -> Payout:
         reference=row.reference,
         status=row.status,
         at=rfc3339_of(row.created_at),
+        test=row.test,
     )
 
 

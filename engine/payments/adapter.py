@@ -93,6 +93,9 @@ class PaymentAdapter(Protocol):
     ProviderUnavailable and ProviderRefused.
     """
 
+    is_test: bool
+    """Whether no money moves."""
+
     async def request(self, order: PaymentOrder) -> list[Report]:
         """Request a charge or a hold. Return the reports that are known at once; webhooks bring the others."""
 

@@ -25,6 +25,8 @@ TEST_PREFIX = "test:"
 class SimulatedAdapter:
     """A simulated payment provider. Its answers are a pure function of the request."""
 
+    is_test = True
+
     async def request(self, order: PaymentOrder) -> list[Report]:
         """Return the payment as authorized or captured. A charge captures the hold first, and then the rest. A hold of
         another provider is ignored: no money moves here, so that its capture must not be reported.

@@ -63,6 +63,8 @@ class StripeAdapter:
     the webhooks' signatures.
     """
 
+    is_test = False
+
     def __init__(self, url: str, key: str, webhook_secret: str, timeout_s: float = TIMEOUT_S) -> None:
         self._url = url
         self._key = key

@@ -10,7 +10,7 @@ PostgreSQL.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKeyConstraint, Index, Integer, Table, Text, false
 
 from engine.sql.columns import id_column, metadata, seq_column, text_column, time_column
 
@@ -70,9 +70,10 @@ payouts = Table(
     Column("reference", Text, nullable=False, unique=True),
     text_column("status"),
     time_column("created_at"),
+    Column("test", Boolean, nullable=False, server_default=false()),
     Index(None, "technician"),
 )
-"""The payouts, of which SQL is the source. ``status`` is requested, paid or failed."""
+"""The payouts, of which SQL is the source. ``status`` is requested, paid or failed; ``test``: no money has moved."""
 
 payout_events = Table(
     "payout_events",

@@ -164,14 +164,16 @@ async def _pay_out(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder)
     )
     status = await adapter.payout(order)
     if status != "requested":
-        await _settle(engine, stored, status)
+        await _settle(engine, stored, status, is_test=adapter.is_test)
     return []
 
 
-async def _settle(engine: Engine, order: StoredOrder, status: Literal["paid", "failed"]) -> None:
+async def _settle(
+    engine: Engine, order: StoredOrder, status: Literal["paid", "failed"], *, is_test: bool = False
+) -> None:
     """Record the outcome of a payout. An outcome that ops or a service recorded before stays."""
     try:
-        await payouts.settle_payout(engine, payment_reports.PROVIDER, order.id, status)
+        await payouts.settle_payout(engine, payment_reports.PROVIDER, order.id, status, is_test=is_test)
     except (Conflict, NotFound) as error:
         log.warning("payout_settled_before", payout=order.id, status=status, code=error.code)
 

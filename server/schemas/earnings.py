@@ -124,7 +124,9 @@ class PayoutsQuery(ListQuery):
 
 
 class Payout(Shape):
-    """A payout to a technician. `at` is the time of the request."""
+    """A payout to a technician. `at` is the time of the request. `test` is true if the adapter `test` has paid it: no
+    money has moved.
+    """
 
     id: str
     technician: str
@@ -133,6 +135,7 @@ class Payout(Shape):
     reference: str
     status: PayoutStatusName
     at: datetime
+    test: bool | None = None
 
 
 class PayoutReply(Shape):

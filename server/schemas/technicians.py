@@ -59,6 +59,8 @@ class TechniciansQuery(ListQuery):
     required_together = ("lat", "lon")
 
     def find_errors(self) -> list[FieldError]:
+        if self.review and self.lat is not None:
+            return [FieldError("/lat", "The queue of reviews is not filtered by place")]
         return position_errors(self.lat, self.lon)
 
 

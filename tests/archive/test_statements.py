@@ -157,7 +157,7 @@ async def test_reviewers_find_who_waits_with_their_documents(settings: Settings)
         uploaded = [await _upload(engine, new, number) for number in range(MAX_DOCUMENTS)]
         with pytest.raises(Invalid):
             await _upload(engine, new, MAX_DOCUMENTS)
-        [found] = (await review_queue.find_pending(engine, ADMIN, 50, None)).items
+        [found] = (await review_queue.find_pending(engine, ADMIN, limit=50, cursor=None)).items
         assert (found.id, [document.id for document in found.documents]) == (new.id, uploaded)
 
 

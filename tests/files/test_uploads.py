@@ -212,7 +212,8 @@ async def test_documents_of_a_technician(scenario: Scenario) -> None:
     """A technician adds documents. The staff who review technicians read them in a queue, the oldest first."""
     fixing = await scenario.create_service("Fixing")
     tom = await scenario.create_technician("Tom", fixing, approved=False)
-    una = await scenario.create_technician("Una", fixing, approved=False)
+    welding = await scenario.create_service("Welding")
+    una = await scenario.create_technician("Una", welding, approved=False)
     rita, olga = [await scenario.create_person(role, role) for role in ("onboarding_manager", "ops_manager")]
     target = f"technician:{tom.id}"
     for who in (una, rita, olga, scenario.admin):
@@ -227,8 +228,13 @@ async def test_documents_of_a_technician(scenario: Scenario) -> None:
     for who in (tom, olga):
         assert code_of(await who.request("GET", "/v1/technicians?review=pending")) == (403, "forbidden")
     assert code_of(await rita.request("GET", "/v1/technicians?review=done")) == (422, "invalid")
+    placed = await rita.request("GET", "/v1/technicians?review=pending&lat=1&lon=1")
+    assert [error["pointer"] for error in placed.json()["errors"]] == ["/lat"]
     queue = (await rita.get("/v1/technicians?review=pending"))["items"]
     assert [each["id"] for each in queue] == [tom.id, una.id]
+    for service, ids in ((welding, [una.id]), (fixing, [tom.id]), ("svc_none", [])):
+        of_service = (await rita.get(f"/v1/technicians?review=pending&service={service}"))["items"]
+        assert [each["id"] for each in of_service] == ids
     assert [each["documents"] for each in queue] == [[file], []]
     page = await rita.get("/v1/technicians?review=pending&limit=1")
     assert [each["id"] for each in page["items"]] == [tom.id]

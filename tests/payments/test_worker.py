@@ -273,7 +273,10 @@ async def test_payouts_go_through_the_adapter(
         settled: "failed",
     }
     await archiver.run_once(engine)
-    assert len(await event_log.events(engine, "payout.paid", None)) == 1
+    (told,) = await event_log.events(engine, "payout.paid", None)
+    assert event_log.payload(told)["payout"]["test"] is True
+    assert [payout.id for payout in found if payout.test] == [paid]
+    assert msgspec.json.encode(found[0]).count(b"test") == 0
 
 
 async def test_the_test_adapter_marks_what_it_does(engine: Engine) -> None:

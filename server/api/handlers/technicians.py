@@ -26,7 +26,9 @@ async def find(call: RequestContext[Body, TechniciansQuery]) -> Response:
     `documents`.
     """
     if call.query.review:
-        queue = await review_queue.find_pending(call.engine, call.caller, call.query.limit, call.query.cursor)
+        queue = await review_queue.find_pending(
+            call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor, service=call.query.service
+        )
         return responses.page_response(call.next_link, queue.items, queue.next)
     query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
     page = await profile.find_technicians(call.engine, call.caller, query)

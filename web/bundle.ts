@@ -5,6 +5,7 @@
 // (Rejected: `deno bundle`, which is experimental and says nothing of what it put into a file.)
 
 import * as esbuild from "esbuild";
+import { iconPng } from "./icons.ts";
 
 const ENTRIES: Record<string, string> = {
   start: "start/start.tsx",
@@ -131,6 +132,11 @@ for (const app of APPS) {
   }
 }
 
+for (const size of [192, 512]) {
+  const file = await write(await iconPng(size), `icon-${size}`, ".png");
+  for (const app of ["book", "tech"]) served[`/${app}/icon-${size}.png`] = { file, type: MEDIA_TYPES.png };
+}
+
 await writeLicences();
 const named = { "map-worker": built(pages, "map-worker"), redoc };
 const manifest = { entries, boot: built(boot, "boot"), named, served, bytes: {} };
@@ -155,6 +161,11 @@ async function copy(
 ): Promise<string> {
   const original = await Deno.readFile(`${here}/${source}`);
   const bytes = change ? new TextEncoder().encode(change(new TextDecoder().decode(original))) : original;
+  return await write(bytes, stem, suffix);
+}
+
+/** Write a file under a name with its hash, and return the name. */
+async function write(bytes: Uint8Array<ArrayBuffer>, stem: string, suffix: string): Promise<string> {
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const name = `${stem}-${[...hash.slice(0, 5)].map((byte) => byte.toString(16).padStart(2, "0")).join("")}${suffix}`;
   await Deno.writeFile(`${out}/${name}`, bytes);

@@ -1,0 +1,210 @@
+// The live page of one job: a sentence, the map, and what the customer may do now.
+
+import { useEffect, useState } from "preact/hooks";
+import { CalloutError } from "../shared/api.ts";
+import { t } from "../shared/i18n/i18n.ts";
+import { money } from "../shared/money.ts";
+import type { Job } from "../shared/schema.ts";
+import { ago, clock, dayAndTime, distance, duration, serverNow, timeOfDay } from "../shared/time.ts";
+import { Avatar, Card, Chip, Empty, ErrorNote, LinkButton, Note, Spinner } from "../shared/ui/parts.tsx";
+import { known } from "../shared/i18n/i18n.ts";
+import { metresBetween } from "../phone/geo.ts";
+import type { PhoneApp } from "../phone/app.ts";
+import { codeNeeded, sentenceOf, serviceName, stateOf } from "../phone/blueprints.ts";
+import { Chat } from "../phone/chat.tsx";
+import { JobMap } from "../phone/job_map.tsx";
+import { Photos } from "../phone/photos.tsx";
+import { Price, priceOf } from "../phone/price.tsx";
+import { NextStep, OtherSteps } from "../phone/steps.tsx";
+import { Bids } from "./bids.tsx";
+import { Bill, Stars } from "./done.tsx";
+import { ShareLinks } from "./share.tsx";
+import { Sign } from "./sign.tsx";
+
+export function JobPage({ app, id }: { app: PhoneApp; id: string }) {
+  const [error, setError] = useState<CalloutError | null>(null);
+  const job = app.jobs.value.get(id);
+  const load = () => void app.load(id).then(() => setError(null), (refusal) => setError(refusal));
+  useEffect(load, [id]);
+  useEffect(() => {
+    if (job?.technician && isLive(job)) void app.positions.load(id).catch(() => {});
+  }, [id, job?.technician?.id, job?.status]);
+  if (!job && error?.code === "not_found") {
+    return (
+      <Empty
+        icon="search"
+        title={t("job.not_found")}
+        action={<LinkButton href="/book">{t("action.back")}</LinkButton>}
+      />
+    );
+  }
+  if (!job) return error ? <ErrorNote error={error} retry={load} /> : <Spinner label={t("book.loading")} />;
+  return <Live app={app} job={job} />;
+}
+
+const isLive = (job: Job) => job.phase !== "done" && job.phase !== "closed";
+
+function Live({ app, job }: { app: PhoneApp; job: Job }) {
+  const marker = app.moved.value >= 0 && isLive(job) ? app.positions.latest(job.id) : null;
+  const search = job.technician ? undefined : app.searches.value.get(job.id);
+  const radius = stateOf(job)?.seeks && stateOf(job)?.seeks !== "none" && !job.technician ? search?.radius_m ?? 0 : 0;
+  return (
+    <>
+      {isLive(job) && (
+        <div class="map-frame">
+          <JobMap label={t("job.map")} place={[job.lon, job.lat]} marker={marker} radius={radius ?? 0} />
+        </div>
+      )}
+      <header class="lead">
+        <div class="row">
+          <Chip state={job.frozen ? "danger" : job.phase}>
+            {job.frozen ? t("job.frozen") : known("phase", job.phase)}
+          </Chip>
+          <span class="soft small grow">{serviceName(job)}</span>
+          <span class="number small">{priceOf(job)}</span>
+        </div>
+        <h1 aria-live="polite">{headline(app, job)}</h1>
+        {marker && <MarkerAge marker={marker} />}
+        {job.promise && isLive(job) && !marker?.eta_s && (
+          <p class="soft">{t("job.promise", { time: timeOfDay(job.promise) })}</p>
+        )}
+        {job.scheduled_for && isLive(job) && (
+          <p class="soft">{t("job.scheduled", { time: dayAndTime(job.scheduled_for) })}</p>
+        )}
+      </header>
+      {job.frozen && <Note kind="warning">{t("job.frozen_text")}</Note>}
+      <Code job={job} />
+      <Timer job={job} />
+      <Waiting job={job} />
+      {(job.actions ?? []).includes("sign") && <Sign app={app} job={job} />}
+      <NextStep app={app} job={job} />
+      {stateOf(job)?.seeks === "bids" && <Bids app={app} job={job} />}
+      {job.phase === "done" && <Stars app={app} job={job} />}
+      {job.technician && <Person job={job} />}
+      <Price app={app} job={job} />
+      {job.room && (
+        <Card title={t("chat.title")}>
+          <Chat app={app} room={job.room} />
+        </Card>
+      )}
+      <Photos
+        app={app}
+        job={job}
+        canAdd={(job.phase === "assigned" || job.phase === "active") && !job.asked && !job.signed && !job.frozen}
+      />
+      {!isLive(job) && <Bill job={job} />}
+      {isLive(job) && <ShareLinks app={app} job={job} />}
+      <Card title={t("job.booking")}>
+        <Facts job={job} />
+      </Card>
+      <OtherSteps app={app} job={job} />
+      {!isLive(job) && <LinkButton wide href="/book">{t("book.again")}</LinkButton>}
+    </>
+  );
+}
+
+/** The sentence on top: the blueprint's, or a better one where more is known. */
+function headline(app: PhoneApp, job: Job): string {
+  const state = stateOf(job);
+  const search = app.searches.value.get(job.id);
+  if (state?.seeks === "broadcast" && !job.technician && search && search.asked > 0) {
+    const near = search.radius_m
+      ? t("job.asking_near", { distance: distance(search.radius_m) })
+      : t("job.asking_everywhere");
+    return t("job.asking", { n: search.asked, where: near });
+  }
+  const position = app.positions.latest(job.id);
+  if (position && !position.stale && position.eta_s !== undefined && isLive(job)) {
+    if (position.eta_s === 0) return t("job.there");
+    const metres = distance(metresBetween([job.lat, job.lon], [position.lat, position.lon]));
+    return t("job.away", { distance: metres, duration: duration(position.eta_s) });
+  }
+  return sentenceOf(job);
+}
+
+function MarkerAge({ marker }: { marker: { at: string; stale: boolean } }) {
+  return (
+    <p class="soft small" data-stale={marker.stale || undefined}>
+      {t(marker.stale ? "job.position_stale" : "job.position", { ago: ago(marker.at) })}
+    </p>
+  );
+}
+
+/** The code that the technician needs next, large enough to be read out at the door. */
+function Code({ job }: { job: Job }) {
+  const purpose = codeNeeded(job);
+  const code = purpose && job.codes?.[purpose];
+  if (!code) return null;
+  return (
+    <Card>
+      <div class="code-shown">
+        <span class="soft">{t(purpose === "start" ? "job.code_start" : "job.code_completion")}</span>
+        <output aria-label={code.split("").join(" ")}>{code}</output>
+        <span class="soft small">{t("job.code_hint")}</span>
+      </div>
+    </Card>
+  );
+}
+
+/** What work by the hour has cost so far: each begun hour counts. */
+function Timer({ job }: { job: Job }) {
+  const began = job.at?.[job.status];
+  const isWork = job.pricing === "hourly" && job.phase === "active" && began && codeNeeded(job) !== "start";
+  if (!isWork || !clock.value) return null;
+  const seconds = Math.max(0, (serverNow() - Date.parse(began)) / 1000);
+  const hours = Math.max(1, Math.ceil(seconds / 3600));
+  const parts = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map((part) =>
+    String(Math.floor(part)).padStart(2, "0")
+  );
+  return (
+    <Card>
+      <div class="code-shown">
+        <span class="soft">{t("job.running")}</span>
+        <output role="timer">{parts.join(":")}</output>
+        <span class="soft small">{t("job.so_far", { amount: money(hours * job.amount, job.currency), n: hours })}</span>
+      </div>
+    </Card>
+  );
+}
+
+function Waiting({ job }: { job: Job }) {
+  const isConfirmed = job.at?.confirmed !== undefined || job.signed;
+  if (!isConfirmed || !isLive(job)) return null;
+  return <Note>{t("job.waiting_payment")}</Note>;
+}
+
+function Person({ job }: { job: Job }) {
+  const { name = "", rating, phone } = job.technician!;
+  return (
+    <Card>
+      <div class="row">
+        <Avatar name={name} />
+        <span class="grow">
+          <strong>{name}</strong>
+          {rating !== undefined && rating !== null && <span class="small soft number">&nbsp;★ {rating.toFixed(1)}
+          </span>}
+        </span>
+        {phone && <a class="button" href={`tel:${phone}`}>{t("job.call")}</a>}
+      </div>
+    </Card>
+  );
+}
+
+export function Facts({ job }: { job: Job }) {
+  const facts: [string, string | null | undefined][] = [
+    [t("job.address"), job.address],
+    [t("job.notes"), job.notes],
+    [t("job.price"), priceOf(job)],
+    [t("job.booked_at"), job.created_at && dayAndTime(job.created_at)],
+  ];
+  return (
+    <dl class="facts">
+      {facts.filter(([, value]) => value).map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

@@ -1,0 +1,3 @@
+import { serveOffline } from "../phone/worker.ts";
+
+serveOffline("/book");

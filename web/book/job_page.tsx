@@ -45,7 +45,7 @@ export function JobPage({ app, id }: { app: PhoneApp; id: string }) {
 const isLive = (job: Job) => job.phase !== "done" && job.phase !== "closed";
 
 function Live({ app, job }: { app: PhoneApp; job: Job }) {
-  const marker = app.moved.value >= 0 && isLive(job) ? app.positions.latest(job.id) : null;
+  const marker = app.moved.value >= 0 && isLive(job) ? shownPosition(app, job) : null;
   const search = job.technician ? undefined : app.searches.value.get(job.id);
   const radius = stateOf(job)?.seeks && stateOf(job)?.seeks !== "none" && !job.technician ? search?.radius_m ?? 0 : 0;
   return (
@@ -65,7 +65,7 @@ function Live({ app, job }: { app: PhoneApp; job: Job }) {
         </div>
         <h1 aria-live="polite">{headline(app, job)}</h1>
         {marker && <MarkerAge marker={marker} />}
-        {job.promise && isLive(job) && !marker?.eta_s && (
+        {job.promise && job.phase === "assigned" && (
           <p class="soft">{t("job.promise", { time: timeOfDay(job.promise) })}</p>
         )}
         {job.scheduled_for && isLive(job) && (
@@ -103,6 +103,13 @@ function Live({ app, job }: { app: PhoneApp; job: Job }) {
   );
 }
 
+/** The position of the technician, while it says something: an old one from before the present state does not. */
+function shownPosition(app: PhoneApp, job: Job) {
+  const position = app.positions.latest(job.id);
+  const entered = Date.parse(job.at?.[job.status] ?? "");
+  return position && !(position.stale && Date.parse(position.at) < entered) ? position : null;
+}
+
 /** The sentence on top: the blueprint's, or a better one where more is known. */
 function headline(app: PhoneApp, job: Job): string {
   const state = stateOf(job);
@@ -113,7 +120,7 @@ function headline(app: PhoneApp, job: Job): string {
       : t("job.asking_everywhere");
     return t("job.asking", { n: search.asked, where: near });
   }
-  const position = app.positions.latest(job.id);
+  const position = shownPosition(app, job);
   if (position && !position.stale && position.eta_s !== undefined && isLive(job)) {
     if (position.eta_s === 0) return t("job.there");
     const metres = distance(metresBetween([job.lat, job.lon], [position.lat, position.lon]));

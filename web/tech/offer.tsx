@@ -9,6 +9,7 @@ import { go } from "../shared/router.ts";
 import type { Job, PublicJob } from "../shared/schema.ts";
 import { clock, dayAndTime, distance, duration, serverNow } from "../shared/time.ts";
 import { Button, ErrorNote, Field } from "../shared/ui/parts.tsx";
+import { Icon } from "../shared/ui/icons.tsx";
 import { toast } from "../shared/ui/toast.tsx";
 import type { PhoneApp } from "../phone/app.ts";
 import { commandOf, serviceName, stateOf } from "../phone/blueprints.ts";
@@ -164,7 +165,7 @@ function Ring({ invitation: { ends, began } }: { invitation: Invitation }) {
         <circle ref={circle} cx="60" cy="60" r={RADIUS} class="ring-left" stroke-dasharray={AROUND} />
       </svg>
       <span class="number" aria-hidden="true">
-        {ends === null ? "?" : ends - clock.value < 3_600_000 ? secondsLeft(ends) : ""}
+        {ends === null ? <Icon name="bell" size={44} /> : ends - clock.value < 3_600_000 ? secondsLeft(ends) : ""}
       </span>
     </div>
   );

@@ -69,7 +69,9 @@ function OnJob({ app, place, job }: { app: PhoneApp; place: OwnPlace; job: Job }
             {t("tech.to_go", { distance: distance(metresBetween([here.lat, here.lon], [job.lat, job.lon])) })}
           </p>
         )}
-        {job.promise && !isOver(job) && <p class="soft">{t("tech.promise", { time: timeOfDay(job.promise) })}</p>}
+        {job.promise && job.phase === "assigned" && (
+          <p class="soft">{t("tech.promise", { time: timeOfDay(job.promise) })}</p>
+        )}
         {job.scheduled_for && <p class="soft">{t("job.scheduled", { time: dayAndTime(job.scheduled_for) })}</p>}
       </header>
       {job.frozen && <Note kind="warning">{t("job.frozen_text")}</Note>}

@@ -258,7 +258,7 @@ export const de: Texts = {
   "stars.comment": "Ein Kommentar (wenn Sie mögen)",
   "stars.label": "Sterne",
   "stars.n": "{n} Stern|{n} Sterne",
-  "stars.send": "Senden",
+  "stars.send": "Sterne senden",
   "stars.thanks": "Danke.",
   "stars.title": "Wie war {name}?",
 

@@ -253,7 +253,7 @@ export const en = {
   "stars.comment": "A comment (if you like)",
   "stars.label": "Stars",
   "stars.n": "{n} star|{n} stars",
-  "stars.send": "Send",
+  "stars.send": "Send stars",
   "stars.thanks": "Thank you.",
   "stars.title": "How was {name}?",
 

@@ -23,6 +23,13 @@ VIEWS = (("phone-light", PHONE, False), ("phone-dark", PHONE, True), ("desk-ligh
 NEAR = {"latitude": HERE["lat"], "longitude": HERE["lon"]}
 
 
+WIDER_THAN = """
+const widerThan = (width) => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("*")]
+  .filter((each) => each.getBoundingClientRect().right > width + 1).map((each) => each.outerHTML.slice(0, 90));
+"""
+"""A function that names what is cut off at the side of the page."""
+
+
 class Phone:
     """The phone of one user: a page of an app, in which they are signed in."""
 
@@ -49,7 +56,7 @@ class Phone:
         for name, size, dark in VIEWS:
             await self.page.resize(*size, dark=dark)
             await self.page.run("await new Promise((done) => setTimeout(done, 300))")  # the theme's transitions end
-            assert await self.page.run(f"return document.documentElement.scrollWidth <= {size[0]}"), (state, name)
+            assert await self.page.run(f"{WIDER_THAN}return widerThan({size[0]})") == [], (state, name)
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
             path = SCREENSHOTS / f"{self.app}-{state}-{name}.png"
             await self.raw.screenshot(path=path, full_page=await self.raw.get_by_role("dialog").count() == 0)

@@ -56,7 +56,8 @@ class Phone:
         for name, size, dark in VIEWS:
             await self.page.resize(*size, dark=dark)
             await self.page.run("await new Promise((done) => setTimeout(done, 300))")  # the theme's transitions end
-            assert await self.page.run(f"{WIDER_THAN}return widerThan({size[0]})") == [], (state, name)
+            wider = await self.page.run(f"{WIDER_THAN}return widerThan({size[0]})")
+            assert wider == [], (state, name)
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
             path = SCREENSHOTS / f"{self.app}-{state}-{name}.png"
             await self.raw.screenshot(path=path, full_page=await self.raw.get_by_role("dialog").count() == 0)
@@ -112,3 +113,11 @@ async def make_service(admin: Client, name: str, **more: Any) -> str:
     """Create a service, and return its id."""
     body = {"name": name, "category": "Home", "base_amount": 9000, "currency": "EUR", "pricing": "flat", **more}
     return str((await admin("POST", "/v1/services", body)).json()["service"]["id"])
+
+
+async def pay(service: Client, job: str, *, amount: int | None = None) -> None:
+    """Report that the payment of a job was captured; by default the amount of the job."""
+    found = (await service("GET", f"/v1/jobs/{job}")).json()["job"]
+    word = {"reference": f"pi_{job}", "status": "captured", "currency": found["currency"]}
+    answer = await service("POST", f"/v1/jobs/{job}/payments", {**word, "amount": amount or found["amount"]})
+    assert answer.status_code == 201, answer.text

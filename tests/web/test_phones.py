@@ -10,11 +10,11 @@ import pytest
 
 from server.serve import RunningServer
 from tests.server.http import people
-from tests.server.http.client import HERE, Client
+from tests.server.http.client import HERE
 from tests.support.browser import Browser, Page
 from tests.support.http import open_http
 from tests.support.photos import tiny_png
-from tests.web.phones import employ, make_service, open_phone, wait_for_map
+from tests.web.phones import employ, make_service, open_phone, pay, wait_for_map
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +118,3 @@ async def draw(page: Page, pad: object) -> None:
     for step in range(12):
         await page.raw.mouse.move(box["x"] + 30 + 18 * step, box["y"] + 60 + 30 * (step % 2))
     await page.raw.mouse.up()
-
-
-async def pay(service: Client, job: str) -> None:
-    """Report that the payment of a job was captured."""
-    found = (await service("GET", f"/v1/jobs/{job}")).json()["job"]
-    word = {"reference": f"pi_{job}", "status": "captured", "amount": found["amount"], "currency": found["currency"]}
-    assert (await service("POST", f"/v1/jobs/{job}/payments", word)).status_code == 201

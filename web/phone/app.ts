@@ -43,7 +43,7 @@ export class PhoneApp {
   /** False until the first snapshot is here. */
   readonly loaded = signal(false);
   readonly liveJobs = computed(() =>
-    [...this.jobs.value.values()].filter((job) => job.phase !== "done" && job.phase !== "closed")
+    [...this.jobs.value.values()].filter((job) => job.phase !== "done" && job.phase !== "closed" && this.isMine(job))
       .sort((one, other) => (other.created_at ?? "").localeCompare(one.created_at ?? ""))
   );
   readonly #refreshes = new Map<string, ReturnType<typeof setTimeout>>();
@@ -65,6 +65,11 @@ export class PhoneApp {
 
   get me() {
     return this.live.session.user.value!;
+  }
+
+  /** Whether the user is a side of the job: who lost it, or has bid for it, may read it too. */
+  isMine(job: Job): boolean {
+    return job.customer?.id === this.me.id || job.technician?.id === this.me.id;
   }
 
   close(): void {

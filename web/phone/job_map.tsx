@@ -42,6 +42,7 @@ class Drawing {
   #frame = 0;
   #ringFrame = 0;
   #hasFitted = "";
+  #place = "";
 
   constructor(private readonly map: CityMap) {
     this.#ring = map.points("ring", () => [
@@ -84,7 +85,8 @@ class Drawing {
   }
 
   show({ place, marker, radius }: JobMapProps): void {
-    if (place) this.#places.set("place", place, { kind: "place" });
+    if (place && `${place}` !== this.#place) this.#places.set("place", place, { kind: "place" });
+    this.#place = `${place}`;
     if (place) this.#growTo(place, radius ?? 0);
     this.#glideTo(marker ?? null);
     this.#fit(place, marker ?? null, radius ?? 0);
@@ -101,6 +103,7 @@ class Drawing {
 
   #glideTo(marker: Marker | null): void {
     const from = this.#shown;
+    if (isSame(from, marker)) return;
     this.#shown = marker;
     cancelAnimationFrame(this.#frame);
     if (!marker) return this.#places.remove("technician");
@@ -144,6 +147,9 @@ class Drawing {
     this.map.fit(places, { animate: !isStill.matches, maxZoom: 16, padding: 40 });
   }
 }
+
+const isSame = (one: Marker | null, other: Marker | null) =>
+  one?.lat === other?.lat && one?.lon === other?.lon && one?.stale === other?.stale;
 
 export function JobMap(props: JobMapProps) {
   const drawing = useRef<Drawing | null>(null);

@@ -7,7 +7,7 @@ requests to anywhere but the server. ``find_flaws`` returns them all.
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -92,9 +92,12 @@ class Page:
         await self.raw.set_viewport_size({"width": width, "height": height})
         await self.raw.emulate_media(color_scheme="dark" if dark else "light")
 
-    async def find_axe_violations(self) -> list[str]:
-        """Return what axe finds on the page as it is now: each violation with the elements that have it."""
-        found = await Axe().run(self.raw, options={"resultTypes": ["violations"]})
+    async def find_axe_violations(self, rules: Sequence[str] = ()) -> list[str]:
+        """Return what axe finds on the page as it is now: each violation with the elements that have it. With ``rules``
+        only these are checked.
+        """
+        only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+        found = await Axe().run(self.raw, options={"resultTypes": ["violations"], **only})
         return [
             f"{each['id']}: {each['help']}: {[node['html'][:200] for node in each['nodes'][:5]]}"
             for each in found.response["violations"]

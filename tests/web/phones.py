@@ -55,14 +55,16 @@ class Phone:
         await wait_for_map(self.page)
         for name, size, dark in VIEWS:
             await self.page.resize(*size, dark=dark)
-            await self.page.run("await new Promise((done) => setTimeout(done, 300))")  # the theme's transitions end
+            await self.page.run("await new Promise((done) => setTimeout(done, 150))")  # the theme's transitions end
             wider = await self.page.run(f"{WIDER_THAN}return widerThan({size[0]})")
             assert wider == [], (state, name)
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
             path = SCREENSHOTS / f"{self.app}-{state}-{name}.png"
             await self.raw.screenshot(path=path, full_page=await self.raw.get_by_role("dialog").count() == 0)
-            if size == PHONE:
+            if name == "phone-light":
                 assert await self.page.find_axe_violations() == [], (state, name)
+            elif name == "phone-dark":
+                assert await self.page.find_axe_violations(["color-contrast"]) == [], (state, name)
         await self.page.resize(*PHONE)
 
 

@@ -114,6 +114,7 @@ async def test_what_was_not_sent_survives_a_reload(
     service = await make_service(admin, "Window cleaning")
     customer, _ = await register(Client(http), "customer", "Carla Customer")
     async with open_phone(browser, site, http, "tech", "Tom Technician") as tom:
+        tom.page.expected_errors += ("ERR_INTERNET_DISCONNECTED", "WebSocket")
         network = Network()
         await network.attach(tom)
         await employ(tom, admin, service)
@@ -139,7 +140,7 @@ async def test_what_was_not_sent_survives_a_reload(
         history = (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"]
         [step] = [item for item in history if item["command"] == "depart"]
         assert step["occurred_at"] is not None and step["occurred_at"] <= step["at"]
-        assert await tom.page.run("return Object.keys(localStorage).filter((name) => /outbox|unsaid/.test(name))") == []
+        await tom.page.wait_for("!Object.keys(localStorage).some((name) => /outbox|unsaid/.test(name))")
 
 
 async def is_said_once(customer: Client, job: str) -> bool:

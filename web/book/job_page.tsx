@@ -64,6 +64,7 @@ function Live({ app, job }: { app: PhoneApp; job: Job }) {
           <span class="number small">{priceOf(job)}</span>
         </div>
         <h1 aria-live="polite">{headline(app, job)}</h1>
+        {headline(app, job) !== sentenceOf(job) && <p class="soft">{sentenceOf(job)}</p>}
         {marker && <MarkerAge marker={marker} />}
         {job.promise && job.phase === "assigned" && (
           <p class="soft">{t("job.promise", { time: timeOfDay(job.promise) })}</p>

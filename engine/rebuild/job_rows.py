@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import or_, select
 
 from engine.archive import reader
 from engine.archive.projection import FINISHED_PHASES
@@ -14,10 +13,16 @@ from engine.events import Event
 from engine.rebuild.job_contents import JobRows
 from engine.rebuild.job_dealings import BidRow
 from engine.sql.database import Archive
-from engine.sql.job_tables import job_states
-from engine.sql.schema import bids, events, jobs
+from engine.sql.id_lists import read_among
+from engine.sql.schema import jobs
 from engine.types import JobId, Zone
 
+_SELECT_STATES = "SELECT job, seq, state FROM job_states WHERE job"
+_SELECT_BIDS = "SELECT job, technician, created_at, updated_at, doc FROM bids WHERE job"
+_SELECT_EVENTS = """SELECT job, seq, type, at, actor, cause, data FROM events
+    WHERE (cause <> '' OR type LIKE 'payment.%') AND job"""
+"""What a job's keys need of its events: of those that have a cause or report a payment."""
+_IN_ORDER = "ORDER BY job, seq"
 SearchMode = Callable[[str, str], str]
 """The type of a function that returns how the state (the second argument) of a blueprint (``name@version``) searches
 for a technician."""
@@ -45,15 +50,16 @@ async def read_job_rows(archive: Archive, zone: Zone, ids: Sequence[JobId], sear
     bids_of: dict[str, list[BidRow]] = defaultdict(list)
     events_of: dict[str, list[Event]] = defaultdict(list)
     async with archive.begin_read() as conn:
-        query = select(jobs.c.id, jobs.c.status, jobs.c.doc).where(jobs.c.id.in_(ids))
-        found = {job: (status, document) for job, status, document in await conn.execute(query)}
-        columns = job_states.c
-        changes = select(columns.job, columns.seq, columns.state).where(columns.job.in_(ids))
-        for job, seq, state in await conn.execute(changes.order_by(columns.job, columns.seq)):
+        rows_of_jobs = await read_among(conn, "SELECT id, status, doc FROM jobs WHERE id", ids)
+        found = {job: (status, document) for job, status, document in rows_of_jobs}
+        in_order = "ORDER BY job, seq"
+        for job, seq, state in await read_among(
+            conn, "SELECT job, seq, state FROM job_states WHERE job", ids, in_order
+        ):
             states[job].append((seq, state))
-        for row in await conn.execute(select(bids).where(bids.c.job.in_(ids))):
-            bids_of[row.job].append(BidRow(row.technician, row.created_at, row.updated_at, row.doc.encode()))
-        for job, seq, kind, at, actor, cause, data in await conn.execute(_select_events(ids)):
+        for job, technician, created, updated, document in await read_among(conn, _SELECT_BIDS, ids):
+            bids_of[job].append(BidRow(technician, created, updated, document.encode()))
+        for job, seq, kind, at, actor, cause, data in await read_among(conn, _SELECT_EVENTS, ids, _IN_ORDER):
             events_of[job].append(Event(zone, seq, kind, (), at, actor, "", data.encode(), cause))
     rows = []
     for job in ids:
@@ -74,14 +80,3 @@ async def read_job_rows(archive: Archive, zone: Zone, ids: Sequence[JobId], sear
             )
         )
     return rows
-
-
-def _select_events(ids: Sequence[JobId]) -> Select[Any]:
-    """Return the query for what a job's keys need of its events that have a cause or report a payment."""
-    columns = events.c
-    is_wanted = or_(columns.cause != "", columns.type.like("payment.%"))
-    return (
-        select(columns.job, columns.seq, columns.type, columns.at, columns.actor, columns.cause, columns.data)
-        .where(columns.job.in_(ids), is_wanted)
-        .order_by(columns.job, columns.seq)
-    )

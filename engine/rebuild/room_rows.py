@@ -15,8 +15,9 @@ from engine.domain.messages import message_digest
 from engine.files.file_object import AttachedFiles, file_ids
 from engine.rebuild.room_contents import KEPT_CLIENT_IDS, Member, RoomState, SentMessage
 from engine.rules.job_document import EventJob
-from engine.sql.room_tables import messages, room_members, room_reads, rooms
-from engine.sql.schema import event_channels, events, jobs, notifications
+from engine.sql.id_lists import read_among
+from engine.sql.room_tables import messages, room_members, rooms
+from engine.sql.schema import event_channels, events, notifications
 from engine.types import RoomId, UserId, Zone
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ async def read_rooms(engine: Engine, zone: Zone, ids: Sequence[str]) -> list[Roo
     async with engine.archive.begin_read() as conn:
         rows = (await conn.execute(select(rooms).where(rooms.c.id.in_(ids)).order_by(rooms.c.id))).all()
         members = await _read_members(conn, ids)
-        of_jobs = select(jobs.c.id, jobs.c.doc).where(jobs.c.id.in_([row.job for row in rows]))
-        job_of = {row.id: _job_decoder.decode(row.doc.encode()) for row in await conn.execute(of_jobs)}
+        of_jobs = await read_among(conn, "SELECT id, doc FROM jobs WHERE id", [row.job for row in rows])
+        job_of = {job: _job_decoder.decode(document.encode()) for job, document in of_jobs}
         done = [job for job, document in job_of.items() if document.phase == "done"]
         ended_at = await _read_ends(conn, done)
         blueprint_of = await _read_blueprints(conn, list(job_of))
@@ -146,8 +147,8 @@ async def _read_members(conn: AsyncConnection, ids: Sequence[str]) -> Mapping[st
     columns = room_members.c
     present = select(room_members).where(columns.room.in_(ids), columns.left_at.is_(None)).order_by(columns.user)
     rows = (await conn.execute(present)).all()
-    marks = select(room_reads.c.room, room_reads.c.user, room_reads.c.n).where(room_reads.c.room.in_(ids))
-    read_n = {(row.room, row.user): row.n for row in await conn.execute(marks)}
+    marks = await read_among(conn, 'SELECT room, "user", n FROM room_reads WHERE room', ids)
+    read_n = {(room, user): n for room, user, n in marks}
     noticed_n = await _read_notices(conn, ids, {row.user for row in rows})
     members: dict[str, list[Member]] = defaultdict(list)
     for row in rows:
@@ -204,6 +205,5 @@ async def _read_ends(conn: AsyncConnection, of_jobs: Collection[str]) -> dict[st
 
 async def _read_blueprints(conn: AsyncConnection, of_jobs: Collection[str]) -> dict[str, str]:
     """Return the blueprints of these jobs, ``name@version``."""
-    columns = events.c
-    query = select(columns.job, columns.bp).where(columns.job.in_(of_jobs), columns.bp != "").distinct()
-    return {row.job: row.bp for row in await conn.execute(query)}
+    rows: Any = await read_among(conn, "SELECT DISTINCT job, bp FROM events WHERE bp <> '' AND job", of_jobs)
+    return dict(rows)

@@ -102,7 +102,7 @@ function TopBar({ console }: { console: Console }) {
         <Icon name="pin" size={16} />
         {console.zone}
       </span>
-      <button type="button" class="find" onClick={() => (searchIsOpen.value = true)}>
+      <button type="button" class="find" aria-label={tc("search.open")} onClick={() => (searchIsOpen.value = true)}>
         <Icon name="search" size={16} />
         <span>{tc("search.open")}</span>
         <kbd>Ctrl K</kbd>

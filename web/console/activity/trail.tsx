@@ -43,7 +43,14 @@ export function Trail({ console }: { console: Console }) {
       <Shown loaded={loaded}>
         {({ items }) =>
           items.length
-            ? <Table caption={tc("activity.trail")} columns={columns} rows={items} keyOf={(row) => String(row.seq)} />
+            ? (
+              <Table
+                caption={tc("frame.table", { name: tc("activity.trail") })}
+                columns={columns}
+                rows={items}
+                keyOf={(row) => String(row.seq)}
+              />
+            )
             : <Empty icon="activity" title={tc("events.none")}>{tc("events.none_text")}</Empty>}
       </Shown>
     </div>

@@ -228,6 +228,7 @@ export const de = {
   "frame.me": "Konto von {name}",
   "frame.no_page": "Diese Seite gibt es nicht",
   "frame.no_page_text": "Oder sie ist für eine andere Rolle. Wähle links eine Seite.",
+  "frame.table": "Tabelle: {name}",
   "frame.version": "Version {version}",
   "frame.zone": "Zone",
 

@@ -226,6 +226,7 @@ export const en = {
   "frame.me": "Account of {name}",
   "frame.no_page": "There is no such page",
   "frame.no_page_text": "Or it is for another role. Choose a page on the left.",
+  "frame.table": "Table: {name}",
   "frame.version": "Version {version}",
   "frame.zone": "Zone",
 

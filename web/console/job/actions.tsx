@@ -17,7 +17,8 @@ const GRAVE = ["cancel", "unassign", "suspend"];
 /** Commands that other parts of the page give: a dispute is resolved at its outcome. */
 const ELSEWHERE = /^(resolve|thaw)/;
 
-const opened = signal("");
+/** The job and the command whose form is open. It stays open if the job changes: the server then says what is refused. */
+const opened = signal<{ job: string; command: string } | null>(null);
 const error = signal<CalloutError | null>(null);
 const busy = signal(false);
 
@@ -58,14 +59,14 @@ export function Actions({ console, job, changed }: { console: Console; job: Job;
           <Button
             key={name}
             kind={name === onward ? "main" : "plain"}
-            onClick={() => (opened.value = name, error.value = null)}
+            onClick={() => (opened.value = { job: job.id, command: name }, error.value = null)}
           >
             {word("command", name)}
           </Button>
         ))}
       </div>
-      {names.includes(opened.value) && (
-        <ActionSheet console={console} job={job} command={opened.value} changed={changed} />
+      {opened.value?.job === job.id && (
+        <ActionSheet console={console} job={job} command={opened.value.command} changed={changed} />
       )}
     </Card>
   );
@@ -75,7 +76,7 @@ function ActionSheet(
   { console, job, command, changed }: { console: Console; job: Job; command: string; changed: () => void },
 ) {
   const spec = console.blueprints.command(job, command);
-  const close = () => (opened.value = "");
+  const close = () => (opened.value = null);
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     const { reason, code, technician, force } = Object.fromEntries(

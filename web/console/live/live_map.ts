@@ -1,6 +1,7 @@
 // The map of the live page: people, jobs, the rings of searches, and lines between a job and people.
 
 import { type CityMap, colorOf, type Layer, type MapLibre, type Place, type Points } from "../../shared/map.ts";
+import { meta } from "../../shared/meta.ts";
 import type { Console } from "../data/console.ts";
 import { type Box, isJob, isPerson, type MapChange, type MapThing } from "../data/map_feed.ts";
 import { columnOf } from "../jobs/filters.ts";
@@ -54,6 +55,7 @@ export class LiveMap {
     }));
     this.map.on("moveend", () => this.#lookSoon());
     city.map.on("style.load", () => this.#applyView());
+    if (!meta.value?.demo) this.#ends.push(console.jobs.loaded.subscribe((loaded) => loaded && this.#fit(city)));
     city.whenReady(() => {
       this.#applyView();
       this.#look();
@@ -130,6 +132,16 @@ export class LiveMap {
     if (thing) {
       this.map.easeTo({ center: [thing.lon, thing.lat], zoom: Math.max(this.map.getZoom(), 14), duration: 500 });
     }
+  }
+
+  /** Show the zone where there is no town: its area, or else where its jobs are. */
+  #fit(city: CityMap): void {
+    const zone = this.console.zones.peek().find(({ name }) => name === this.console.zone);
+    const corners = ((zone?.polygon?.coordinates ?? []) as unknown[]).flat(Infinity) as number[];
+    const places: Place[] = [];
+    for (let i = 0; i + 1 < corners.length; i += 2) places.push([corners[i], corners[i + 1]]);
+    if (!places.length) places.push(...this.console.jobs.all().map(({ lon, lat }): Place => [lon, lat]));
+    city.fit(places, { animate: false, maxZoom: 12 });
   }
 
   #apply(change: MapChange): void {

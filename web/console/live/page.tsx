@@ -30,6 +30,7 @@ export function LivePage({ console }: { console: Console }) {
   const view = useMemo(() => <LiveMapView console={console} live={live} />, []);
   return (
     <div class="live" data-sheet={sheetIsUp.value || undefined}>
+      <h1 class="sr-only">{tc("nav.live")}</h1>
       <div class="live-map">
         {view}
         <Counts console={console} />

@@ -125,10 +125,20 @@ function Facts({ system }: { system: SystemFacts }) {
         </p>
       )}
       <Card title={tc("system.processes")}>
-        <Table caption={tc("system.processes")} columns={processes} rows={system.processes} keyOf={(row) => row.id} />
+        <Table
+          caption={tc("frame.table", { name: tc("system.processes") })}
+          columns={processes}
+          rows={system.processes}
+          keyOf={(row) => row.id}
+        />
       </Card>
       <Card title={tc("system.zones")}>
-        <Table caption={tc("system.zones")} columns={zones} rows={system.zones} keyOf={(row) => row.zone} />
+        <Table
+          caption={tc("frame.table", { name: tc("system.zones") })}
+          columns={zones}
+          rows={system.zones}
+          keyOf={(row) => row.zone}
+        />
       </Card>
       <Card title={tc("system.stores")}>
         <ul class="lines">
@@ -164,7 +174,7 @@ function Settings({ console }: { console: Console }) {
       <Shown loaded={loaded}>
         {({ items }) => (
           <Table
-            caption={tc("system.settings")}
+            caption={tc("frame.table", { name: tc("system.settings") })}
             columns={columns}
             rows={items}
             keyOf={(row) => row.name}

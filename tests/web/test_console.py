@@ -1,5 +1,5 @@
-"""The console as stories: ops give a job to somebody by dragging it, a gateway is killed under it, each role sees what it
-may, and the audit is checked in the browser.
+"""The console as stories: ops give a job to somebody by dragging it, a gateway is killed under it, each role sees what
+it may, and the audit is checked in the browser.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from server.serve import RunningServer
+from tests.server.http import people
 from tests.server.supervisor.processes import admin_token as token_of_process
 from tests.server.supervisor.processes import child_pids
 from tests.support.browser import DESK, PHONE, Browser, Page
@@ -95,15 +96,12 @@ async def test_a_refusal_is_shown_with_its_code_and_request(browser: Browser, si
         alert = page.raw.get_by_role("alert")
         await alert.wait_for()
         text = await alert.inner_text()
-        assert "Request " in text and any(
-            code in text for code in ("cancelled", "version_conflict", "illegal_transition")
-        )
+        codes = ("cancelled", "version_conflict", "illegal_transition")
+        assert "Request " in text and any(code in text for code in codes)
 
 
 async def test_an_onboarding_manager_decides_on_documents(browser: Browser, site: RunningServer, town: Town) -> None:
     """The manager sees who waits with their document, and approves them: then they may go online."""
-    from tests.server.http import people
-
     new = await people.register(town.nobody, "technician")
     await new("PATCH", f"/v1/technicians/{new.user}", {"name": "Nora New", "services": [town.service]})
     path = f"/v1/files?for=technician:{new.user}&kind=licence"

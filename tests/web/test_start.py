@@ -66,18 +66,3 @@ async def test_a_wrong_password_is_said_beside_the_form(page: Page, site: Runnin
     await alert.wait_for()
     assert "unauthenticated" in await alert.inner_text()
     assert await page.find_axe_violations() == []
-
-
-async def test_the_pages_of_the_interface_need_no_other_server(browser: Browser, site: RunningServer) -> None:
-    """/docs and /docs/events show the routes and the messages in both themes, ask no other server, and report nothing
-    to the maker of Redoc.
-    """
-    async with browser.new_page() as page:
-        for path, text in (("/docs", "Every refusal is a problem object"), ("/docs/events", "/v1/ws")):
-            await page.goto(f"{site.url}{path}")
-            await page.raw.get_by_role("heading", name="Callout").first.wait_for()
-            await page.raw.get_by_text(text).first.wait_for()
-            for dark in (False, True):
-                await page.resize(*DESK, dark=dark)
-                await page.save_screenshot(f"{path[1:].replace('/', '-')}-{'dark' if dark else 'light'}")
-        assert page.find_flaws() == []

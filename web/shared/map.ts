@@ -22,7 +22,6 @@ export type { Map as MapLibre } from "maplibre-gl";
 /** The colours of the background, by theme. A map is no CSS, so it has a list of its own. */
 const COLORS = {
   light: {
-    block: "#e4e8ec",
     ground: "#eceff2",
     park: "#d3e6d4",
     water: "#b9d7ea",
@@ -33,7 +32,6 @@ const COLORS = {
     edge: "#d5dbe1",
   },
   dark: {
-    block: "#151e26",
     ground: "#10171d",
     park: "#16261f",
     water: "#10293a",
@@ -64,13 +62,6 @@ function ownStyle(town: GeoJSON.FeatureCollection | null, dark: boolean): maplib
     sources: { town: { type: "geojson", data: town ?? { type: "FeatureCollection", features: [] } } },
     layers: [
       { id: "ground", type: "background", paint: { "background-color": colors.ground } },
-      {
-        id: "blocks",
-        type: "fill",
-        source: "town",
-        filter: ["==", ["get", "kind"], "block"],
-        paint: { "fill-color": colors.block },
-      },
       {
         id: "parks",
         type: "fill",
@@ -274,7 +265,7 @@ let townRead: Promise<GeoJSON.FeatureCollection | null> | undefined;
 /** Return the streets of the demo's town; null on another server. */
 export function readTown(meta: About): Promise<GeoJSON.FeatureCollection | null> {
   townRead ??= meta.demo
-    ? callPublic("GET", "/demo/town").then((town) => town as GeoJSON.FeatureCollection, () => null)
+    ? callPublic("GET", "/v1/demo/town").then((town) => town as GeoJSON.FeatureCollection, () => null)
     : Promise.resolve(null);
   return townRead;
 }

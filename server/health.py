@@ -1,7 +1,7 @@
 """Decide whether this server is ready for requests: the problems that ``/readyz`` returns, each as a sentence.
 
 A process can be alive and not ready. A gateway whose relay has no connection to Redis answers every request but sends
-no events. A check that only shows that the process runs would leave such a gateway behind the load balancer for ever.
+no events. A check that only shows that the process runs would leave such a gateway behind the load balancer forever.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Health:
     disk_problem: str = ""
 
     async def run(self) -> None:
-        """Check every ``CHECK_EVERY_S`` seconds, for ever: a server without write requests must find a problem as
+        """Check every ``CHECK_EVERY_S`` seconds, forever: a server without write requests must find a problem as
         well.
         """
         while not_cancelled():

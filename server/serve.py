@@ -57,7 +57,7 @@ ROLE_LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
     "archiver": (archiver.run, maintenance.run, rebuilder.run, travel_learner.run, demand.run),
     "push": (notifier.run, payment_worker.run),
 }
-"""The background loops of each role. Each loop runs for ever, and continues after faults of Redis and SQL."""
+"""The background loops of each role. Each loop runs forever, and continues after faults of Redis and SQL."""
 
 log = structlog.get_logger(__name__)
 

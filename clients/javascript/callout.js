@@ -294,7 +294,7 @@ export class Callout extends EventTarget {
     if (method !== "GET") headers["Idempotency-Key"] = key;
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (trace) headers.traceparent = trace;
-    // Without a limit, fetch waits for ever on a connection that is dead but not closed.
+    // Without a limit, fetch waits forever on a connection that is dead but not closed.
     const late = AbortSignal.timeout(1000 * HTTP_TIMEOUT_S);
     const ends = signal ? AbortSignal.any([signal, late]) : late;
     const answer = await fetch(this.url + path, { method, headers, body: body && JSON.stringify(body), signal: ends });

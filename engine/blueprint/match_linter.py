@@ -35,7 +35,7 @@ def _number_problems(rule: MatchRule) -> Iterator[str]:
     if rule.reach_m <= 0:
         yield "reach_m must be above 0"
     if not 0 < rule.grow_m_s < inf:
-        yield "grow_m_s must be above 0: otherwise a job could wait for ever"
+        yield "grow_m_s must be above 0: otherwise a job could wait forever"
     if not 1 <= rule.k <= MAX_CANDIDATES:
         yield f"k must be from 1 to {MAX_CANDIDATES}"
     if not 1 <= rule.jobs <= MAX_EXACT_JOBS:

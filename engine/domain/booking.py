@@ -118,7 +118,7 @@ async def _find_earlier(
 
 def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
     """Return the fingerprint of a booking under its key and reference. Fields that are not given are left out, so that
-    the fingerprint stays the same when bookings get more fields: a reference is unique for ever.
+    the fingerprint stays the same when bookings get more fields: a reference is unique forever.
     """
     given = {name: value for name, value in msgspec.structs.asdict(booking).items() if value is not None}
     return in_redis.fingerprint_of(engine, "create", "", {**given, "customer": customer})

@@ -30,7 +30,7 @@ RING_MS = 15 * 60 * 1000
 ALIVE_MS = 4 * _STEP_MS
 """A process without a sample for this time (ms) counts as ended."""
 MAX_SAMPLES = 100_000
-"""The most samples that one reader gets: 15 minutes of some 200 processes."""
+"""The most samples that one reader gets: 15 minutes of about 200 processes."""
 
 
 class ProcessSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from engine.errors import RateLimited, Unavailable
 
 MAX_DOWNLOADS = 256
-"""The most downloads that one process sends at once. One that nobody reads holds some 200 KiB."""
+"""The most downloads that one process sends at once. One that nobody reads holds about 200 KiB."""
 MAX_DOWNLOADS_OF_CALLER = 32
 
 

@@ -140,12 +140,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     path_retention_s: Annotated[
         float, Meta(gt=0, le=3650 * DAY_S, description="How long a technician's path on a job is stored in SQL.")
     ] = 30.0 * DAY_S
-    keep_events_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has events; 0: for ever.")] = 0
-    keep_jobs_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has finished jobs; 0: for ever.")] = 0
-    keep_messages_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has closed rooms; 0: for ever.")] = 0
+    keep_events_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has events; 0: forever.")] = 0
+    keep_jobs_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has finished jobs; 0: forever.")] = 0
+    keep_messages_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has closed rooms; 0: forever.")] = 0
     keep_notifications_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has notifications.")] = 90
     keep_demand_days: Annotated[
-        int, Meta(ge=0, le=36_500, description="Days SQL has the counts of requests: 100 or more; 0: for ever.")
+        int, Meta(ge=0, le=36_500, description="Days SQL has the counts of requests: 100 or more; 0: forever.")
     ] = 730
     erasures_file: Annotated[
         NonEmptyText | None,

@@ -4,7 +4,7 @@ only this one file.
 Access tokens are JWTs with an HMAC (HS256), which only a process with the key file can create or verify. (Rejected:
 Ed25519 signatures. Nobody else verifies a token, because the public key is published nowhere, and a signature takes
 many times as long to verify: after the loss of a gateway, its clients come back with tokens that the next gateway sees
-for the first time. Code of our own instead of PyJWT: it would save some 15 µs of a connection, but every mistake in it
+for the first time. Code of our own instead of PyJWT: it would save about 15 µs of a connection, but every mistake in it
 would be a hole.)
 """
 

@@ -13,7 +13,7 @@ from engine.rules.boxes import MapBox
 MAX_CELLS = 400
 """About how many cells a box may contain. More are too small to read on a map."""
 FINEST_RESOLUTION = 12
-"""The resolution of the smallest cells, some 19 m wide."""
+"""The resolution of the smallest cells, about 19 m wide."""
 
 
 @functools.cache

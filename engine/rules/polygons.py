@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 MAX_POSITIONS = 10_000
-"""The most positions of one area: clients get all of them, and 10,000 are some 200 KB."""
+"""The most positions of one area: clients get all of them, and 10,000 are about 200 KB."""
 MAX_BANDS = 512
 """The most bands of latitude into which the edges of a ring are sorted. A search looks at the edges of one band."""
 

@@ -20,7 +20,7 @@ from engine.rules.travel_learning import FittedTimes, ZoneTimes, hour_class
 from engine.types import Zone
 
 AREA_RESOLUTION = 7
-"""The resolution of the H3 cells that are the areas of the model: some 2.4 km wide."""
+"""The resolution of the H3 cells that are the areas of the model: about 2.4 km wide."""
 COLD_START_PACE, COLD_START_EXPONENT, COLD_START_LOW, COLD_START_HIGH = 150.0, 0.75, 0.6, 1.5
 """The times of a zone that has learnt nothing: 150 s · km^0.75, in four of five journeys at most 1.5 times that. They
 are chosen near those of taxis in New York and San Francisco (docs/travel.md)."""

@@ -1,4 +1,4 @@
-"""Statements that are compiled once. SQLAlchemy's work for a statement costs some 0.5 ms of CPU time, three times as
+"""Statements that are compiled once. SQLAlchemy's work for a statement costs about 0.5 ms of CPU time, three times as
 much as the driver's; the archiver runs the same few statements with each batch.
 """
 

@@ -148,7 +148,7 @@ class _ZoneQueue:
             outcomes = [self._parse_outcome(text) for text in reply.values]
         except CalloutError as error:
             outcomes = [error] * len(batch)
-        except Exception:  # the task's boundary: nobody may wait for ever
+        except Exception:  # the task's boundary: nobody may wait forever
             log.exception("fixes_failed", zone=self._zone)
             outcomes = [Internal()] * len(batch)
         for fix, outcome in zip(batch, outcomes, strict=True):

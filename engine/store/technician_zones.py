@@ -15,7 +15,7 @@ from engine.store.connection import Store
 from engine.types import TechnicianId, Zone
 
 MAX_REMEMBERED = 200_000
-"""The most technicians that are remembered: some 30 MB. Then the one that was found first is forgotten."""
+"""The most technicians that are remembered: about 30 MB. Then the one that was found first is forgotten."""
 
 
 class TechnicianZones:

@@ -65,7 +65,7 @@ class PackageWriter:
 
 
 async def write_package(engine: Engine, receipt: Receipt) -> AsyncGenerator[bytes]:
-    """Yield the file of a receipt in pieces of some 64 KiB. What was erased, and what the blob store does not have, is
+    """Yield the file of a receipt in pieces of about 64 KiB. What was erased, and what the blob store does not have, is
     left out. Raises Unavailable.
     """
     writer = PackageWriter()

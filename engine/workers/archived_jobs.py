@@ -1,7 +1,7 @@
 """Notify Redis of finished jobs that SQL has, so that their keys may expire.
 
 The notice is no event of the log. A Redis that comes back without its newest changes may have lost notices of jobs that
-SQL marks as notified: these jobs would stay in Redis for ever. So each new epoch repeats them.
+SQL marks as notified: these jobs would stay in Redis forever. So each new epoch repeats them.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from engine.store.connection import Store
 
 MAX_BATCH_EVENTS = 1_000
-"""The most events in one transaction. An archiver that lags takes so many: a commit and the statements of a batch cost
-the same for few events as for many. It takes some 0.1 s, during which SQLite has no other writer. More would miss heads
-of the audit tree (``engine.audit.heads.ENTRIES_PER_HEAD``)."""
+"""The most events in one transaction. An archiver that lags takes this many, because a commit and the statements of a
+batch cost the same for few events as for many. It takes about 0.1 s, during which SQLite has no other writer. More
+would miss heads of the audit tree (``engine.audit.heads.ENTRIES_PER_HEAD``)."""
 PAGE_EVENTS = 250
 """The most events that are read at once. Decoding them takes about 1 ms, during which other tasks wait."""
 READ_MARGIN_S = 5.0

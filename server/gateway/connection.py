@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
             is_text = frame.opcode is Opcode.TEXT
             self._fragments = (codecs.getincrementaldecoder("utf-8")() if is_text else None, [])
         checker, parts = self._fragments
-        if frame.data:  # empty fragments do not count in any size limit: a list of them would grow for ever
+        if frame.data:  # empty fragments do not count in any size limit: a list of them would grow forever
             parts.append(bytes(frame.data))
         if checker is not None:
             try:

@@ -85,7 +85,7 @@ class HeartbeatWheel:
         self.expiry.cancel(session)
 
     async def run(self) -> None:
-        """Tick for ever. Missed ticks are not repeated."""
+        """Tick forever. Missed ticks are not repeated."""
         while not_cancelled():
             await asyncio.sleep(self._tick_s)
             try:

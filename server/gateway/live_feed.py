@@ -52,7 +52,7 @@ class LiveFeed:
         return len(self._confirmed) == len(self._zones)
 
     async def run(self) -> None:
-        """Receive messages for ever."""
+        """Receive messages forever."""
         async with asyncio.TaskGroup() as tasks:
             for group in self._engine.store.shards.groups(self._zones.values()):
                 tasks.create_task(self._receive_forever(group))

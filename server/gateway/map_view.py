@@ -22,7 +22,7 @@ from engine.types import Zone
 from server.gateway.map_demand import DemandView
 
 MAX_FRAME_ENTRIES = 2_000
-"""The most entries in one frame, some 300 KB. What is more follows in the next frame: a session with much unsent is
+"""The most entries in one frame, about 300 KB. What is more follows in the next frame: a session with much unsent is
 closed as too slow, and a snapshot alone must not be that much."""
 MAX_LATE_S = 0.1
 UNCLUSTER_BELOW_SHARE = 0.9

@@ -107,7 +107,7 @@ class Relay:
         return not self.is_loaded or monotonic() - last_reply_at > DISCONNECTED_AFTER_S
 
     async def run(self) -> None:
-        """Run for ever. After each fault, continue at the cursor."""
+        """Run forever. After each fault, continue at the cursor."""
         async with asyncio.TaskGroup() as tasks:
             for group in self._groups:
                 tasks.create_task(self._tail_group(group))

@@ -71,7 +71,7 @@ class Revocation:
     # while nothing can be appended
 
     async def run(self) -> None:
-        """Run for ever: while ``main`` is closed, look up the accounts every ``LOOKUP_EVERY_S``."""
+        """Run forever: while ``main`` is closed, look up the accounts every ``LOOKUP_EVERY_S``."""
         while not_cancelled():
             await asyncio.sleep(LOOKUP_EVERY_S)
             state = self._engine.store.zones.get(DEFAULT_ZONE)

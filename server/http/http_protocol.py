@@ -1,6 +1,6 @@
 """uvicorn's HTTP protocol, with limits on the size of a request's head and on the time until the request has arrived.
 
-httptools collects a header of any length, and uvicorn waits for the rest of a request for ever. So one connection could
+httptools collects a header of any length, and uvicorn waits for the rest of a request forever. So one connection could
 fill the memory, and a few thousand connections that send a byte now and then could use up the descriptors. Both happen
 before the application is called, so the limits are here. (Rejected: to leave this to a proxy in front, because
 ``callout serve`` runs without one.)

@@ -49,7 +49,7 @@ class Sampler:
         self._counted = self._count()
 
     async def run(self) -> None:
-        """Add a sample every ``STEP_S`` seconds, for ever."""
+        """Add a sample every ``STEP_S`` seconds, forever."""
         with without_acknowledgement():
             while not_cancelled():
                 await asyncio.sleep(stats.STEP_S)

@@ -9,7 +9,7 @@ from msgspec import Meta
 Schema = dict[str, Any]
 
 REFERENCE_TEXT = (
-    "The caller's own name for the booking, unique for ever among the caller's bookings. If the same booking is sent "
+    "The caller's own name for the booking, unique forever among the caller's bookings. If the same booking is sent "
     "again with this reference, with any request key, the answer is the first job, also if that job is over. Another "
     "booking with this reference is refused as `duplicate`, with the first job's id in `job.id`."
 )

@@ -86,7 +86,7 @@ class Conversations:
             await self.say(room, text)
 
     def answer_visitor(self, message: Frame) -> None:
-        """Answer a message of a person who is not simulated. Simulated people would answer each other for ever."""
+        """Answer a message of a person who is not simulated. Simulated people would answer each other forever."""
         room = message["room"]
         if message["sender"]["id"] in self._person.simulation.checker.receipts or self._answers[room] >= MAX_ANSWERS:
             return

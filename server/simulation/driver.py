@@ -127,7 +127,7 @@ class Driver(Technician):
         return self._drive.motion_at(asyncio.get_running_loop().time())
 
     async def send_fixes(self) -> None:
-        """Send fixes for ever, as often as the server wants them. While parked and free, sometimes begin a drive."""
+        """Send fixes forever, as often as the server wants them. While parked and free, sometimes begin a drive."""
         await asyncio.sleep(self._rng.uniform(0, self.simulation.pace.fix_s))
         while True:
             motion = self._motion()

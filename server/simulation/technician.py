@@ -237,7 +237,7 @@ class Technician(OnlineTechnician):
         await self.send_fix()
 
     async def send_fixes(self) -> None:
-        """Send a fix at each interval for ever. Without a job, move a little before."""
+        """Send a fix at each interval forever. Without a job, move a little before."""
         await asyncio.sleep(self._rng.uniform(0, self.simulation.pace.fix_s))
         while True:
             if self.is_free:

@@ -20,7 +20,7 @@ _VARY: Header = (b"vary", b"accept-encoding")
 
 
 class Assets:
-    """The ASGI endpoint of ``/assets/{name}``. A browser stores these files for ever: another content has another
+    """The ASGI endpoint of ``/assets/{name}``. A browser stores these files forever: another content has another
     name.
     """
 

@@ -20,7 +20,7 @@ RULE = 'match = { window_s = 1.0, reach_m = 2800, grow_m_s = 4.6, k = 20, jobs =
         ("window_s = 1.0", "window_s = 61", "match: window_s must be above 0, at most 60"),
         ("window_s = 1.0", "window = 1", "dispatch.match: Object contains unknown field `window`"),
         ("reach_m = 2800", "reach_m = 0", "match: reach_m must be above 0"),
-        ("grow_m_s = 4.6", "grow_m_s = 0", "match: grow_m_s must be above 0: otherwise a job could wait for ever"),
+        ("grow_m_s = 4.6", "grow_m_s = 0", "match: grow_m_s must be above 0: otherwise a job could wait forever"),
         ("k = 20", "k = 65", "match: k must be from 1 to 64"),
         ("jobs = 256", "jobs = 0", "match: jobs must be from 1 to 1024"),
         ('solver = "exact"', 'solver = "nothing"', "match: solver 'nothing' is not installed"),

@@ -26,7 +26,7 @@ from tests.support.http import open_http
 
 Frame = dict[str, Any]
 ATTEMPT_TIMEOUT_S = 8.0
-"""How long a client waits for a reply. The server answers within some 5 s."""
+"""How long a client waits for a reply. The server answers within about 5 s."""
 SUBPROTOCOL = Subprotocol("callout.v1.json")
 ZONE = "main"
 

@@ -28,7 +28,7 @@ from server.schemas.lists import ListQuery
 async def create(call: RequestContext[NewJob, NoQuery]) -> Response:
     """Book a job.
 
-    Ops and services book for a `customer`. A `reference` is unique for ever for each principal. If the same booking is
+    Ops and services book for a `customer`. A `reference` is unique forever for each principal. If the same booking is
     sent again with its reference, the answer is the first job, with 200. Another booking with the same reference is
     refused as `duplicate`, with the first job's id.
     """

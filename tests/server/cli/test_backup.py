@@ -140,7 +140,7 @@ async def test_a_snapshot_of_a_serving_server_is_restored(tmp_path: Path) -> Non
         await wait_until(lambda: technician.count_types()["offer.created"] == 3, what="the offers")
         for job in claimed:
             await technician.socket.request("claim", job=job)
-        with redis.Redis.from_url(server.redis_url) as client:  # a lease that would keep others away for ever
+        with redis.Redis.from_url(server.redis_url) as client:  # a lease that would keep others away forever
             client.set(keys.runner_lease(DEFAULT_ZONE, "archiver"), "a process of the original")
         done = await run_callout("snapshot", str(copy), "--data", str(data))
         assert done.code == 0, done.err

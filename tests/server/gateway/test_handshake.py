@@ -32,7 +32,7 @@ UPGRADE_REQUEST = (
 )
 async def test_a_request_that_the_handshake_cannot_read_is_ended(node: Node, more: str) -> None:
     """An upgrade that the handshake cannot parse gets 400, and its connection is closed. Otherwise the unread
-    connection would remain open for ever.
+    connection would remain open forever.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     writer.write((UPGRADE_REQUEST + more).encode())

@@ -4,7 +4,7 @@ NOTES.
 Usage: ``retry.py NOTES``. Exits with 1 when a test fails again, when more than ``MAX_RETRIES`` tests failed in this CI
 run, or when the run did not end with failed tests only (a crash, a time-out, a broken collection). ``NOTES`` collects
 the names over the whole CI run; ``.ci/run`` prints them at its end under the title FLAKY. A run of the whole suite that
-did not reach a function on both databases stays failed, whatever its tests do the second time.
+did not call a function on both databases stays failed, even if its tests pass the second time.
 """
 
 from __future__ import annotations

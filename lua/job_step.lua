@@ -31,7 +31,7 @@ if not args.entry then
 end
 local job, again = Command.begin(zone, job_key, request)
 if again then return again end
--- Due work is done once, whatever its result. The work is a no-op if the job has changed. After a pause the work is
+-- A scheduled task is done once, with any result. The work is a no-op if the job has changed. After a pause the work is
 -- done at the earliest one lease later, because nobody could act in the pause.
 if args.entry and not Zone.has_ended(zone, 1, args.lease) then
   redis.call('ZADD', zone.tag .. 'due', zone.opened + args.lease + 1, args.entry)

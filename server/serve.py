@@ -1,9 +1,8 @@
 """The composition root: create the parts of a server, start them in order, and stop them in the reverse order.
 
 An exit stack registers the stop of each started part, so that a start that fails half way stops exactly the parts that
-it had started. Stopping begins with the clients: the server reports that it is not ready, tells the sockets to
-reconnect to another node (4000), and finishes the running requests. uvicorn alone would first close every socket with
-1012.
+it had started. Stopping begins with the clients: the server reports that it is not ready, closes the sockets with 4000
+(reconnect to another node), and finishes the running requests. uvicorn alone would first close every socket with 1012.
 
 If a part ends by itself, the process ends: a server without that part would pass health checks but lose jobs.
 """

@@ -1,4 +1,4 @@
-"""A server as a whole, whatever the number of its processes: is it ready, and what are its metrics?"""
+"""The readiness and the metrics of a whole server, with any number of processes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from engine.store.scripts import Args
 from engine.types import Role, RoomId, UserId, room_of
 
 OPS_ID = UserId("user_ops")
-"""Who brings staff into rooms."""
+"""The user who adds staff to rooms."""
 
 
 class RoomUser(NamedTuple):

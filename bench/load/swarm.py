@@ -132,7 +132,7 @@ class Client(asyncio.Protocol):
         """Process a payload after the handshake that is not a ping. The base class ignores it."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Record that the connection has ended, on whichever side."""
+        """Record that the connection has ended, on either side."""
         self.is_closed = True
         self._fail(f"a socket was lost: {exc or 'closed'}")
 

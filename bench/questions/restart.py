@@ -205,7 +205,7 @@ class Scenario:
         self.racers.append(racer)
 
     async def book_jobs(self) -> None:
-        """Book one job after the other, at the rate of ``--pace``, over whichever gateway replies."""
+        """Book one job after the other, at the rate of ``--pace``, over a gateway that replies."""
         began = time.monotonic()
         for number in range(self.arguments.jobs):
             await asyncio.sleep(max(0.0, began + number / self.arguments.pace - time.monotonic()))

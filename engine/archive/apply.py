@@ -1,8 +1,8 @@
 """Apply one batch to SQL, together with the new checkpoint.
 
 The checkpoint moves first, by compare-and-set. If two archivers apply the same batch, the second waits on the
-checkpoint's row and then finds that the checkpoint has moved. So no event is applied twice and none is skipped, however
-many archivers run and whenever they die.
+checkpoint's row and then finds that the checkpoint has moved. Therefore no event is applied twice and none is skipped,
+with any number of archivers, and even if they die at any point.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ async def erase_rows(archive: Archive, person: Person) -> None:
 
 
 async def _erase_own_rows(conn: AsyncConnection, person: Person) -> None:
-    """Delete the rows that are the person's alone, and empty their columns in rows that stay."""
+    """Delete the rows that concern only the person, and empty the person's columns in rows that stay."""
     own = person.id
     for table, owner in (
         (sessions, sessions.c.user),

@@ -1,7 +1,7 @@
 """The list of erasures: a file outside both stores, so that a restored backup is erased again before anybody reads it.
 
-A line is written before anything of the person is erased. ``apply_list`` erases in SQL alone whom the file names and
-the database does not: restore and rebuild call it before a zone opens. The log then learns of it from
+A line is written before anything of the person is erased. ``apply_list`` erases, only in SQL, the persons whom the file
+names and the database does not: restore and rebuild call it before a zone opens. The log then learns of it from
 engine/workers/eraser.py, which also finishes the erasure.
 """
 

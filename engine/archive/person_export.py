@@ -1,7 +1,7 @@
 """Everything that SQL has about a person, for the person and for `callout export`.
 
-What other people wrote in the person's rooms and about their jobs is a part of it, as they could read it. What protects
-others or the server is not: password hashes, keys of logins, and push tokens.
+The export includes texts of other people in the person's rooms and about their jobs, because the person could read
+them. It does not include data that protects others or the server: password hashes, keys of logins, and push tokens.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ class StaffRead(NamedTuple):
 
 class StaffReads:
     """The readings of this process that are not in the log yet. A user's second reading of a room in the same minute is
-    no further entry. So the log grows by at most one entry for each user, room and minute, however often a console
-    polls, and a reading waits for nothing.
+    no further entry. Therefore the log grows by at most one entry for each user, room and minute, even if a console
+    polls often, and a read is never delayed.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,6 @@
-"""Read what the database has of a zone's trees and events, whoever wrote it: SQLite stores values of any type."""
+"""Read the stored rows of a zone's trees and events. Another program may have written them, and SQLite stores values of
+any type.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Verify a zone's audit trees from SQL alone: read all events, compute their leaves, the trees and the roots, and
 compare them with the stored leaves and the signed heads.
 
-What is found has a kind and the first seq that it concerns. The tree is computed from the stored leaves: then one
+Each finding has a kind and the first seq that it concerns. The tree is computed from the stored leaves: then one
 changed event is found as one, and not as a wrong root of everything behind it.
 """
 

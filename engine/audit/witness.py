@@ -1,6 +1,6 @@
 """The witness of an audit tree: it has the last head that it saw, and accepts a newer one only with a proof that the
-tree has only grown since. It runs on another machine than the server, so whoever rewrites the server's database cannot
-rewrite what the witness has.
+tree has only grown since. It runs on another machine than the server, so that an attacker who rewrites the server's
+database cannot rewrite the witness's files.
 """
 
 from __future__ import annotations

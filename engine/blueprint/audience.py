@@ -1,4 +1,5 @@
-"""Who receives an event: the words that a blueprint may declare, the default audiences, and the channels for each word.
+"""The audience of an event: the words that a blueprint may declare, the default audiences, and the channels for each
+word.
 
 The channels of an event in the log are computed in Lua (lua/lib/audience.lua), in the step that emits the event: only
 the step knows who holds the job. Live positions and announcements get their channels in Python, by the functions below.

@@ -108,7 +108,7 @@ def _peak_problems(price: Price) -> Iterator[str]:
 
 
 def _useless_factors(price: Price) -> Iterator[str]:
-    """Yield a problem for each factor that changes no price, whatever the other factor is."""
+    """Yield a problem for each factor that changes no price with any value of the other factor."""
     demands = reachable_multipliers(price.demand) if price.demand else [ONE]
     peaks = [ONE, *(window.by for window in price.peak)]
     for number, window in enumerate(price.peak, 1):

@@ -4,7 +4,7 @@ A script records a payment: the script compares the payment with all payments of
 job's sums. Therefore the job and its payments are restored first, and the payment is then recorded as usual. Any other
 command on the job gets the refusal that it would have got before the eviction. SQL is read when its checkpoint is at or
 past the head of the log, so that SQL has every event that was appended while Redis stored the job. (Rejected: to decide
-by SQL alone and append the event. Two concurrent refunds could each be within the captured amount, and together exceed
+only by SQL and append the event. Two concurrent refunds could each be within the captured amount, and together exceed
 it.)
 """
 

@@ -1,7 +1,8 @@
 """Pages of a room's messages, which begin in Redis and continue in SQL without a hole.
 
-Redis has the newest messages of a room, from its lowest number on, and removes only what is archived. So whoever reads
-Redis first finds in SQL every message below that lowest number, whatever is written, archived or removed in between.
+Redis has the newest messages of a room, from its lowest number on, and removes only what is archived. Therefore a
+reader that reads Redis first finds in SQL every message below that lowest number, even if messages are written,
+archived or removed in between.
 """
 
 from __future__ import annotations

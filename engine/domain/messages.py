@@ -1,7 +1,7 @@
 """Chat messages: members of a room say them. message_history.py reads them.
 
 A message has a number in its room, without holes. Its sender gives it a ``client_id``: a repeat of the message under
-the same ``client_id`` stores nothing and returns the first message, however late it comes.
+the same ``client_id`` stores nothing and returns the first message, even if it comes very late.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ async def read_track(engine: Engine, caller: Principal, job_id: str) -> JobTrack
         return JobTrack(zone, job)
     holder = TechnicianId(shown.technician.id)
     bp, last, *place = await engine.store.command("HMGET", keys.job(zone, job), "bp", "track", "lat", "lon", "arrival")
-    if bp is None:  # SQL alone has the job
+    if bp is None:  # only SQL has the job
         return JobTrack(zone, job, None, holder if caller.is_ops else None)
     blueprint = engine.blueprints.find_exact(bp.decode())
     if blueprint is None:

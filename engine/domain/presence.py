@@ -1,4 +1,4 @@
-"""Who is online, for users who may know: those who share a live job or an open room now, and ops.
+"""Read which users are online. Only users who share a live job or an open room with them now, and ops, may know.
 
 A job shares the presence of its customer and its holder from its ``track_from`` state on, as it shares the position. A
 room shares the presence of its members while it is open. Nobody learns anything about other users: they are left out of
@@ -48,7 +48,7 @@ async def find_presence(engine: Engine, caller: Principal, users: Collection[str
 
 
 async def read_presence(engine: Engine, users: Sequence[str]) -> list[UserPresence]:
-    """Return the presence of each user, whoever asks. Raises Unavailable."""
+    """Return the presence of each user, without a check of the caller's rights. Raises Unavailable."""
     signs = await signs_of_life.read_signs(engine, users)
     return [UserPresence(user, user in signs, rfc3339_of(signs[user]) if user in signs else None) for user in users]
 

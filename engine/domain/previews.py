@@ -36,7 +36,7 @@ async def preview_booking(engine: Engine, caller: Principal, wanted: Booking) ->
     with the reasons. Callers with the role ``service`` receive only counts and reasons.
 
     If the job's first state does not search for a technician, the preview is that of the first later state that does.
-    The preview searches as of now, whatever the booking's time is; ``starts_at`` is when the real search would begin.
+    The preview searches as of now, even for a booking for later; ``starts_at`` is when the real search would begin.
     Raises the same errors as a booking with these fields.
     """
     require_role(caller, OPS | SERVICE_ROLE)

@@ -1,4 +1,4 @@
-"""Who is typing in a chat room: published and never stored, because it is worth nothing a few seconds later."""
+"""Publish who is typing in a chat room. This is never stored, because it is useless a few seconds later."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ async def read_room(engine: Engine, caller: Principal, room_id: str) -> bytes:
 
 
 async def read_own_room(engine: Engine, caller: Principal, room_id: str) -> bytes:
-    """Return a room as JSON to one of its members, whatever their role. Raises NotFound, NotMember."""
+    """Return a room as JSON to one of its members, of any role. Raises NotFound, NotMember."""
     zone, room = parse_room_id(room_id)
     document, _ = await _read_room_and_membership(engine, caller, zone, room, is_staff=False)
     return document

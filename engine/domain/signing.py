@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 16
 COMMAND = "sign"
-"""The command in the fingerprint of the request, whatever the blueprint calls it."""
+"""The name of the command in the fingerprint of the request; the blueprint may call it otherwise."""
 MOVED, READY = b"seen", b"ready"
 """What the script says beside VERSION_CONFLICT: the job has changed since it was read; a probe passed all checks."""
 

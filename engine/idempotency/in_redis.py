@@ -150,8 +150,8 @@ async def _payload_at(engine: Engine, zone: Zone, seq: int) -> bytes | None:
 async def find_done_command(
     engine: Engine, zone: Zone, caller: Principal, key: IdempotencyKey, fingerprint: str
 ) -> ScriptReply | None:
-    """Return the reply of the command that was done under ``key``, or None. Call this before checks
-    that precede the script: a repeat must get the first reply, whatever the checks would decide now.
+    """Return the reply of the command that was done under ``key``, or None. Call this before checks that precede the
+    script: a repeat must get the first reply, even if the checks would decide otherwise now.
 
     Raises ReusedKey if that command had another fingerprint, Indeterminate if it is not acknowledged yet.
     """

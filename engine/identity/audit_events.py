@@ -3,8 +3,8 @@ the log of the zone ``main``, so that the audit tree has them.
 
 A command adds a row for its event in its own SQL transaction, so that neither is committed without the other. The
 outbox (engine/identity/outbox.py) appends the rows as events, in their order and once each, and tries again after an
-error. What staff read is only in the memory of the process until it is appended, less than a second later, because the
-reader must not wait for the log. The process also prints a line about each reading at once.
+error. The reads of staff are only in the memory of the process until they are appended, less than a second later,
+because the reader must not wait for the log. The process also prints a line about each reading at once.
 
 No client receives these events. Ops read them as entries of the audit trail (engine/domain/audit_trail.py).
 """

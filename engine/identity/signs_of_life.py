@@ -84,7 +84,7 @@ class SignsOfLife:
                     self._written[user] = now
         if isinstance(failure, LibraryNotLoaded):  # a server was restarted: the next turn finds the library
             await self._engine.store.load_libraries()
-        elif isinstance(failure, Moved):  # the next turn finds the shard
+        elif isinstance(failure, Moved):  # the next turn sends the sign to the right shard
             await self._engine.store.shards.follow(failure)
         elif failure is not None:
             raise failure

@@ -266,7 +266,8 @@ async def _lock_login(conn: AsyncConnection, family: str) -> Any:
 
 def _may_refresh_again(row: Any, number: int, now: int) -> bool:
     """Return whether a rotated token still returns its successor: only the latest rotated token, for ten minutes, and
-    only while the successor's tokens were not used. After that use, whoever sends the old token may have stolen it.
+    only while the successor's tokens were not used. After that use, a client that sends the old token may have stolen
+    it.
     """
     fresh = now - row.rotated_at <= REPEAT_WINDOW_S * 1000
     return bool(fresh and number == row.generation - 1 and row.used < row.generation)

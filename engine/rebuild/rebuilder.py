@@ -48,8 +48,8 @@ REBUILT = "REBUILT"
 WATCHED_WORDS = REBUILT_WORDS | {"OLDER", FOREIGN_ROW}
 """The words of closed zones about which a process does something by itself."""
 OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS) - {"STALE_RELEASE", "OTHER_DATABASE", FOREIGN_ROW}
-"""The words of the closed zones that an operator may rebuild. What Redis has and SQL does not is archived first,
-if the log continues the archive."""
+"""The words of the closed zones that an operator may rebuild. Events that Redis has and SQL does not are archived
+first, if the log continues the archive."""
 TAKE_OVER_WORDS = OPERATOR_WORDS | {"OTHER_DATABASE"}
 """The same if an operator says that Redis shall belong to this database: what it has is then deleted."""
 PROGRESS_INTERVAL_S = 2.0
@@ -77,8 +77,9 @@ RunningRebuilds = dict[Zone, ZoneWriter]
 
 
 async def run_once(engine: Engine, running: RunningRebuilds | None = None) -> list[RebuildReport]:
-    """Rebuild each zone that is closed because Redis lacks what SQL has, and open each whose reason is gone. A failed
-    rebuild is logged; the next call begins it again. ``running`` has the rebuilds under way."""
+    """Rebuild each zone that is closed because Redis lacks what SQL has, and open each zone whose reason no longer
+    applies. A failed rebuild is logged; the next call begins it again. ``running`` has the rebuilds under way.
+    """
     reports = []
     for zone, state in engine.store.zones.items():
         if state.open or state.word not in WATCHED_WORDS or not state.shard.pipeline.is_up:

@@ -1,7 +1,8 @@
 """Read the records of technicians, as a zone's Redis is to have them, from SQL.
 
 A profile is SQL's. What technicians did is in ``technician_states``. Positions are as old as the last snapshot of
-engine/workers/position_archive.py. What only serves to judge the next fix is left out (engine/rebuild/ephemeral.py).
+engine/workers/position_archive.py. Fields that only serve to check the next fix are left out
+(engine/rebuild/ephemeral.py).
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ RECENT_MS = 60_000
 """A technician who came online or became free so short a time before the log ended may have missed the search for open
 jobs that follows."""
 UNKNOWN_PROFILE = "0"
-"""The profile version of a record that contradicts the profile: the next repair writes it (engine/technicians/sql.py),
-with all consequences."""
+"""The profile version of a record that contradicts the profile: the next repair writes the profile with all its
+consequences (engine/technicians/sql.py)."""
 
 
 @dataclass(slots=True)

@@ -146,7 +146,7 @@ class ZoneWriter:
         await self._wait_for_sender()
 
     async def abandon(self) -> None:
-        """Wait for the calls under way, whatever they return: the rebuild has failed."""
+        """Wait for the calls that are running, and ignore their results, because the rebuild has failed."""
         if self._sender:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)

@@ -56,7 +56,7 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FixRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often to send a fix: after ``every_s`` seconds or ``distance_m`` metres, whichever is first."""
+    """How often to send a fix: after ``every_s`` seconds or ``distance_m`` metres, whichever comes first."""
 
     every_s: int
     distance_m: int

@@ -3,7 +3,8 @@
 These are removed: the person's name beside their id; the address and the texts of a job that they booked; the texts of
 their messages, bids, proposals and disputes; the files of their messages, and those of all messages about a job that
 they booked. The person's name, e-mail address and phone number are also replaced in all other texts of the same events,
-whoever wrote them. A name of one word is replaced only in notifications, because it may be a word of the language.
+even if other people wrote them. A name of one word is replaced only in notifications, because it may be a word of the
+language.
 
 To redact twice has the same result as once: a process that was interrupted begins again.
 """

@@ -100,5 +100,5 @@ audit_outbox = Table(
     text_column("data"),
     time_column("at"),
 )
-"""Commands that changed SQL alone and are not in the log yet (engine/identity/audit_events.py). ``data`` is the data of
+"""Commands that changed only SQL and are not in the log yet (engine/identity/audit_events.py). ``data`` is the data of
 the event ``audit.<action>``, as JSON."""

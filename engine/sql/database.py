@@ -7,8 +7,8 @@ with the database.)
 
 SQLite allows one writer at a time. Within a process the writers queue on a lock, which is fair and costs nothing. The
 writers of different processes wait for each other by ``BEGIN IMMEDIATE`` and the busy timeout. A deferred transaction
-that begins as a reader and then writes fails at once with SQLITE_BUSY, whatever the timeout; therefore each transaction
-that may write begins with ``BEGIN IMMEDIATE``.
+that begins as a reader and then writes fails at once with SQLITE_BUSY, even with a long timeout; therefore each
+transaction that may write begins with ``BEGIN IMMEDIATE``.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _create_private_file(path: Path) -> None:
     it. SQLite gives its ``-wal`` and ``-shm`` files the same mode.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(OSError):  # whatever the error is, opening the database will report it
+    with contextlib.suppress(OSError):  # opening the database will report the same error
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 

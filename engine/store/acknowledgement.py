@@ -1,7 +1,7 @@
 """When a command counts as acknowledged: at level ``sql`` a reply waits until SQL has the command's event.
 
 A process reads in ``meta.archived`` how far the archive has copied the log: one read for all callers that wait,
-``POLL_S`` seconds after the read before. The archiver tells the callers of its own process at once. At level
+``POLL_S`` seconds after the read before. The archiver notifies the callers in its own process immediately. At level
 ``replica`` the packed connection waits (engine/store/pipeline.py).
 """
 

@@ -103,7 +103,7 @@ class ClusterShards(Shards):
         return list(groups.values())
 
     async def discover(self) -> None:
-        """Read the table of slots. Raises Unavailable if no node that the URL names tells it."""
+        """Read the table of slots. Raises Unavailable if no node that the URL names returns it."""
         self._apply_slot_ranges(await self._read_ranges())
 
     async def open(self) -> None:

@@ -41,7 +41,7 @@ class LibraryNotLoaded(Unavailable):
 
 class Moved(Unavailable):
     """Raised when another node of a cluster has the key's slot. Nothing was done. ``host`` is "" if the node that
-    replied does not know it. ``asks``: only this command goes there, because the slot is about to move.
+    replied does not know it. ``asks``: only this command is sent there, because the slot is about to move.
     """
 
     def __init__(self, error_text: str) -> None:

@@ -1,5 +1,5 @@
-"""Fixes on their way to Redis. All fixes that arrive in one turn of the event loop, from whichever session or request,
-share calls of ``technician_locate``: a call for each fix would cost Redis and this process several times as much.
+"""Fixes on their way to Redis. All fixes that arrive in one turn of the event loop, from any session or request, share
+calls of ``technician_locate``: a call for each fix would cost Redis and this process several times as much.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class _ZoneQueue:
             outcomes = [self._parse_outcome(text) for text in reply.values]
         except CalloutError as error:
             outcomes = [error] * len(batch)
-        except Exception:  # the task's boundary: nobody may wait forever
+        except Exception:  # the task's boundary: no caller may wait forever
             log.exception("fixes_failed", zone=self._zone)
             outcomes = [Internal()] * len(batch)
         for fix, outcome in zip(batch, outcomes, strict=True):

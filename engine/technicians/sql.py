@@ -59,8 +59,8 @@ class TechnicianRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def account_state(row: TechnicianRow) -> AccountState:
-    """Return the state of the technician's account. A suspended user is a suspended technician, whatever the review
-    decided; after reinstatement the result of the review applies again.
+    """Return the state of the technician's account. A suspended user is a suspended technician, independent of the
+    result of the review; after reinstatement the result of the review applies again.
     """
     return row.account if row.active and row.role == "technician" else "suspended"
 

@@ -127,7 +127,9 @@ class _NotifierRunner:
         self._checked_at = float("-inf")
 
     async def process_batch(self, block_s: float) -> bool:
-        """Read once from the zones with a lease, append notices, queue pushes. Return False if there is none."""
+        """Read once from the logs of the zones whose lease this process holds, append notifications, and queue pushes.
+        Return False if there is no such zone.
+        """
         self.moved = self.full = False
         await self._push_after_lost_reply()
         await self._check_leases()

@@ -93,7 +93,7 @@ async def _forget_quotes(engine: Engine, zone: Zone, person: Person) -> None:
 
 async def rewrite_log(engine: Engine, zone: Zone, last_seq: int) -> None:
     """Rewrite the zone's log, so that Redis has no bytes of trimmed entries up to ``last_seq`` in its blocks of
-    entries. A long log is not rewritten: such a block goes when all its entries are trimmed. Raises Unavailable
+    entries. A long log is not rewritten: such a block disappears when all its entries are trimmed. Raises Unavailable
     until then, and the same errors as ``Store.run``.
     """
     names = {"meta": keys.zone_meta(zone), "log": keys.log(zone)}

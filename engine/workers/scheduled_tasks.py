@@ -91,7 +91,7 @@ async def _end_presence(engine: Engine, zone: Zone, _: str, task_arguments: str)
         "log": keys.log(zone),
         "req": keys.idempotency_record(
             zone, technician, "lease"
-        ),  # never written: an expired lease has no idempotency key
+        ),  # this key is never written, because an expired lease has no idempotency key
     }
     args: Args = {
         "id": technician,

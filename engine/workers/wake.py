@@ -1,10 +1,10 @@
 """Wake the scheduler before its next check, by tailing the zones' logs.
 
 An event that makes a task due at once (a booking, a job offered again, a technician who comes online) is in the log in
-the same step, whichever process caused it. So tailing the log is enough, and no second channel is needed. Events that
-the scheduler's own work appends, and events that make no task due, do not wake the scheduler. Tasks that become due
-without a wake-up (during a lost connection, or because a position changed) are found by the check of each zone once a
-second.
+the same step, for every process that may cause it. So tailing the log is enough, and no second channel is needed.
+Events that the scheduler's own work appends, and events that make no task due, do not wake the scheduler. Tasks that
+become due without a wake-up (during a lost connection, or because a position changed) are found by the check of each
+zone once a second.
 """
 
 from __future__ import annotations

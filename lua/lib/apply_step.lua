@@ -40,7 +40,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   local dispute = plan.effect == 'freeze' and Dispute.open(zone, job, args, now) or plan.effect == 'thaw'
     and Dispute.resolve(zone, job, args, now)
   local receipt = Signature.apply(job, plan, args.signature, now)
-  -- A technician who refuses was the only one asked: the search starts again, though the state stays the same.
+  -- A technician who refuses was the only one asked: the search starts again, although the state stays the same.
   local search_continues = was_searching and Job.is_searching(job) and job.status == was and plan.effect ~= 'refuse'
   local search_ends, closure = was_searching and not search_continues, nil
   if search_ends then

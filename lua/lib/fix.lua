@@ -38,7 +38,7 @@ function Fix.store(zone, batch, id, lat, lon, sent_at, kind, accuracy, heading, 
     'match', 'ahead', 'rate', 'rest')
   if not row[2] then return 'NOT_FOUND' end
   local online, was_at, acc, clock = row[1] == '1', tonumber(row[5]) or 0, row[6] or '', row[7] or '- - -'
-  -- A text becomes a number only once: that takes as long as ten operations.
+  -- Each text is converted to a number only once, because a conversion takes as long as ten operations.
   local at, accuracy_m, acc_m, offset, changed = tonumber(sent_at), tonumber(accuracy), tonumber(acc), 0, nil
   -- A fix without its own time has the time of its arrival, and is always newer than the last fix: TIME may have
   -- stepped back a little since.

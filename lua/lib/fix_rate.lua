@@ -55,8 +55,8 @@ end
 -- Returns the rate that was last sent to the technician's app; `tech` may be nil.
 function FixRate.told(tech) return tech and (tech.rate or tech.load > 0 and FixRate.ON_JOB) or FixRate.IDLE end
 
--- Tells the rate that follows from the load alone, when a job begins or ends. The next fix tells the finer one. Returns
--- what FixRate.tell returns.
+-- Publishes the rate that follows only from the load, when a job begins or ends. The next fix sets a more exact rate.
+-- Returns what FixRate.tell returns.
 function FixRate.follow_load(zone, tech)
   local is_fast = tech.rate == FixRate.ON_JOB or tech.rate == FixRate.NEAR
   if (tech.load > 0) == is_fast then return end

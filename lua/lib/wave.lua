@@ -71,7 +71,7 @@ function Wave.record_json(zone, wave, number, ids, more)
     table.concat(parts, ',') .. '}' .. (more or '') .. '}'
 end
 
--- Stores a record of each round, whatever its result.
+-- Stores a record of each round, with any result.
 function Wave.save_record(zone, job, wave, waves, number, ids, more)
   local record = Wave.record_json(zone, wave, number, ids, more)
   if redis.call('LPUSH', waves, record) > Wave.MAX_RECORDS then redis.call('LTRIM', waves, 0, Wave.MAX_RECORDS - 1) end

@@ -36,7 +36,7 @@ def export(
 ) -> None:
     """Print what the archive has, one JSON object a line (NDJSON): of --job, of --user, or --from a seq --to another.
 
-    What the archiver has not copied yet is missing; it is behind by a fraction of a second.
+    Events that the archiver has not copied yet are missing; the archiver lags by a fraction of a second.
     """
     if sum(each is not None for each in (job, user, first)) != 1:
         raise SettingsError("export: give one of --job, --user and --from")

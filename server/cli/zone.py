@@ -92,7 +92,7 @@ def open_zone(*, zone: str, **flags: str | None) -> None:
     help="Redis belongs to another database: give it to this one. Everything that Redis has of the zone is deleted.",
 )
 def rebuild(*, zone: str, take_over: bool, **flags: str | None) -> None:
-    """Rebuild a closed zone from the database. What Redis has and the database does not is lost.
+    """Rebuild a closed zone from the database. Data that Redis has and the database does not have is lost.
 
     A server does this by itself if Redis is empty, behind, or has another history. In all other cases an operator
     decides. To rebuild an open zone, close it first. A Redis of another database is refused without --take-over.

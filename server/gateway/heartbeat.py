@@ -134,8 +134,8 @@ class HeartbeatWheel:
 
     def _note_signs(self, now: float) -> None:
         """Note the last signs of life of the sessions that were pinged a tick ago, and again when the time for their
-        pong is over, because a pong may be late. So each session is looked at twice a ping interval, however busy its
-        client is. A sign that an earlier look has found is not noted again.
+        pong is over, because a pong may be late. Therefore each session is checked twice in a ping interval, even if
+        its client is busy. A sign that an earlier look has found is not noted again.
         """
         ticks_since_look = ((1, WHEEL_SLOTS - self._pong_slots + 1), (self._pong_slots, self._pong_slots - 1))
         for ticks_since_ping, ticks in ticks_since_look:

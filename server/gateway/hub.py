@@ -170,7 +170,7 @@ class Hub:
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Write the frames of each waiting session, then the broadcast. What remains after ``TIME_SLICE_S`` is
+        """Write the frames of each waiting session, then the broadcast. Frames that remain after ``TIME_SLICE_S`` are
         written in the next turn.
         """
         began = monotonic()

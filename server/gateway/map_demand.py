@@ -12,7 +12,7 @@ from engine.domain.zone_map import MAX_ENTRIES
 from engine.rules.boxes import MapBox
 
 MAX_FRAME_CELLS = 400
-"""The most cells in one frame, about 300 KB. What is more follows in the next frame, as for people and jobs."""
+"""The most cells in one frame, about 300 KB. Further cells follow in the next frame, as for people and jobs."""
 
 
 class DemandView:

@@ -22,8 +22,8 @@ from engine.types import Zone
 from server.gateway.map_demand import DemandView
 
 MAX_FRAME_ENTRIES = 2_000
-"""The most entries in one frame, about 300 KB. What is more follows in the next frame: a session with much unsent is
-closed as too slow, and a snapshot alone must not be that much."""
+"""The most entries in one frame, about 300 KB. Further entries follow in the next frame, because a session with many
+unsent bytes is closed as too slow, and one snapshot must not be that large."""
 MAX_LATE_S = 0.1
 UNCLUSTER_BELOW_SHARE = 0.9
 """A layer that is shown as clusters is shown one by one again when it has fallen to this share of the limit: the map

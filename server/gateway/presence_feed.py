@@ -1,4 +1,4 @@
-"""The presence feed: tells the sessions of one gateway when a user whom they watch comes online or goes offline.
+"""The presence feed: informs the sessions of one gateway when a user whom they watch comes online or goes offline.
 
 A session watches a user from its op ``presence``, or its subscription to ``presence:<user>``, to its end. One loop for
 all sessions reads the last signs of life of all watched users once a second, and nothing while nobody watches. A change
@@ -145,7 +145,7 @@ class PresenceFeed:
         watchers = self._watchers(user) if has_changed else [each for each in self._watchers(user) if each in untold]
         if watchers:
             await self._send(state, watchers)
-        # Not before: if a right cannot be checked now, the next turn tells the change.
+        # Not before: if a right cannot be checked now, the next turn sends the change.
         if user in self._known:
             self._known[user] = state
             # Sessions that came while the rights were read know the state of before, or none.

@@ -32,8 +32,8 @@ class ZoneMaps:
         self._tasks: dict[Zone, asyncio.Task[None]] = {}
 
     def show(self, session: Session, zone: Zone, options: ViewOptions) -> None:
-        """Show a connected session what ``options`` select of the zone's map, instead of what it saw of it before. The
-        first frame is a snapshot.
+        """Show a connected session the part of the zone's map that ``options`` select. It replaces the session's
+        earlier view of this map. The first frame is a snapshot.
         """
         if session.state is not State.LIVE:
             return

@@ -61,7 +61,7 @@ class Drive:
         return Motion(round(lat, 6), round(lon, 6), end.speed if 0 < part < 1 else 0.0, heading)
 
     def next_crossing(self, now_s: float) -> tuple[int, int]:
-        """Return the crossing that the driver reaches next; after the last crossing of the way, that crossing."""
+        """Return the crossing that the driver reaches next; at the end of the drive, the last crossing."""
         leg = self._leg_at(now_s)
         ahead = [point.crossing for point in self.way[leg + 1 :] if point.crossing]
         return ahead[0] if ahead else [point.crossing for point in self.way if point.crossing][-1]

@@ -139,7 +139,7 @@ def _run_and_exit(plan: ChildPlan, sock: socket.socket, prepare_child: Callable[
     code = EXIT_FAILED
     try:
         prepare_child()
-        os.dup2(2, 1)  # stdout is the parent's: whoever reads it must see its end when the parent has ended
+        os.dup2(2, 1)  # stdout is the parent's: its reader must see its end when the parent has ended
         code = run_child(plan, sock)
     except BaseException:  # this process ends: nobody else would report it
         traceback.print_exc()

@@ -6,8 +6,8 @@ the one socket of the parent (server/process/acceptor.py). The parent is single-
 it can fork at any time: a child that has ended is started again within milliseconds, without importing anything. The
 modules are in memory once for all processes.
 
-A stop goes in the opposite order of the start: the gateways close their clients, then the loops give back their leases,
-then Valkey stops.
+A stop has the opposite order of the start: the gateways close their clients, then the loops release their leases, then
+Valkey stops.
 """
 
 from __future__ import annotations

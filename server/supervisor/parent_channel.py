@@ -28,7 +28,7 @@ ANSWER_TIMEOUT_S = 3.0
 
 
 class ParentChannel:
-    """The connection to the parent. It ends when the parent ends, however that ends."""
+    """The connection to the parent. It ends when the parent ends for any reason."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.is_whole_stop = False

@@ -320,7 +320,7 @@ async def test_a_cancelled_archiver_finishes_its_batch(engine: Engine) -> None:
 
 
 async def test_nothing_leaves_the_log_before_it_is_archived(engine: Engine, database_away: DatabaseAway) -> None:
-    """Events that are not archived are never trimmed from the log, however old they are."""
+    """Events that are not archived are never trimmed from the log, not even very old ones."""
     await append_events(engine, 3, age_s=100_000)
     async with database_away():
         with pytest.raises(Unavailable):
@@ -342,7 +342,7 @@ async def test_archived_events_older_than_the_window_leave_the_log(engine: Engin
 
 
 async def test_a_log_over_its_bytes_loses_the_oldest_archived(engine: Engine) -> None:
-    """A log larger than `log_window_bytes` loses its oldest archived events, whatever their age."""
+    """A log larger than `log_window_bytes` loses its oldest archived events, even if they are recent."""
     small = dataclasses.replace(engine, settings=msgspec.structs.replace(engine.settings, log_window_bytes=40_000))
     await append_events(engine, 600)
     assert await writer.trim_log(small, ZONE, 0) == 0

@@ -226,8 +226,8 @@ async def test_rows_of_a_zone_without_a_log_are_named(archive: Archive) -> None:
 
 
 async def test_a_cut_tail_shows_against_an_old_head(archive: Archive) -> None:
-    """Whoever removes the last events everywhere in the database, heads and states included, is found with a head that
-    was stored elsewhere, and only with it.
+    """If somebody removes the last events everywhere in the database, with heads and states, only a head that was
+    stored elsewhere shows it.
     """
     await archive_count(archive, 300)
     async with archive.begin_read() as conn:

@@ -123,7 +123,8 @@ async def test_a_technician_who_was_offered_the_job_still_reads_its_public_part(
 
 async def test_a_finished_job_leaves_redis_ten_minutes_after_it_is_archived(engine: Engine) -> None:
     """When a finished job is archived, its offers, its waves and the records of its changes leave Redis at once, and
-    its other keys within ten minutes. Who was asked still reads the job, and a late answer is refused as before.
+    its other keys within ten minutes. A technician who was asked can still read the job, and a late answer is refused
+    as before.
     """
     _, _, loser, job = await create_won_job(engine)
     waves = await job_history.waves(engine, OPS_CALLER, job)

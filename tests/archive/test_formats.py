@@ -1,5 +1,5 @@
 """Two releases side by side: the newer one writes the older one's format until it is raised; from then on the older one
-is refused, whichever was there first.
+is refused, even if it started first.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def open_old_scene(old: Engine) -> Scene:
 
 
 async def test_the_newer_release_writes_the_older_format_beside_the_older_one(settings: Settings) -> None:
-    """Before the upgrade both releases work on the same zone, in the older format, whichever writes."""
+    """Before the upgrade both releases work on the same zone, and both write the older format."""
     async with open_release(settings, OLD) as old, open_release(settings, NEW) as new:
         scene = await open_old_scene(old)
         assert new.store.zones[DEFAULT_ZONE].format == OLD
@@ -75,7 +75,7 @@ async def test_the_newer_release_writes_the_older_format_beside_the_older_one(se
 
 async def test_a_running_older_release_is_refused_after_the_upgrade(settings: Settings) -> None:
     """After the upgrade every part of the older release that is still running stops at its next command: commands, the
-    archiver and the rebuild. The newer one goes on.
+    archiver and the rebuild. The newer release continues.
     """
     async with open_release(settings, OLD) as old, open_release(settings, NEW) as new:
         scene = await open_old_scene(old)

@@ -30,13 +30,13 @@ WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum >
 
 @pytest.fixture
 def settings(postgres_settings: Settings) -> Settings:
-    """Return settings with PostgreSQL alone."""
+    """Return settings with PostgreSQL."""
     return postgres_settings
 
 
 async def test_all_texts_are_ordered_by_bytes(settings: Settings) -> None:
     """After the migrations each text column is sorted by bytes, so that pages of ids have the same order as in Python,
-    whatever language the database has.
+    in a database of any language.
     """
     archive = await open_archive(settings)
     async with archive.begin_read() as conn:

@@ -118,8 +118,8 @@ async def test_a_refused_event_moves_the_first_seq_behind_it(engine: Engine) -> 
 
 @pytest.mark.parametrize("is_stored", [True, False])
 async def test_the_state_of_a_quarantined_event_is_archived(engine: Engine, is_stored: bool) -> None:
-    """What a refused event changed in a job is in `job_states`, whether or not the event itself can be stored: no later
-    event repeats it.
+    """The changes of a refused event to a job are in `job_states`, whether or not the event itself can be stored,
+    because no later event repeats them.
     """
     changed = '{"job_main_x":{"fields":{"issue":"2"}}}'
     broken: dict[str, Any] = {} if is_stored else {"at_ms": TOO_LARGE_FOR_BIGINT}

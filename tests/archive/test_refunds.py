@@ -105,8 +105,8 @@ async def test_contradicting_payments_are_refused(engine: Engine) -> None:
 
 
 async def test_a_capture_is_recorded_long_after_the_end(engine: Engine) -> None:
-    """A capture is recorded however long ago the job ended, also for a cancelled job, and a refund of it too;
-    `payment.unexpected` is appended with it.
+    """A capture and its refund are recorded even if the job ended long ago or was cancelled; `payment.unexpected` is
+    appended with it.
     """
     _, job, paid = await create_forgotten_paid_job(engine)
     outcome = await payments.put_payment(

@@ -195,7 +195,7 @@ async def test_old_counts_of_requests_go(settings: Settings) -> None:
 
 
 async def test_a_closed_room_goes_with_its_messages(archive: object, settings: Settings) -> None:
-    """A room that was closed long ago goes with its messages; an open one stays."""
+    """A room that was closed long ago is deleted with its messages; an open one stays."""
     other = ROOM.replace("zzz", "aaa")
     await archive_events(
         archive,  # type: ignore[arg-type]

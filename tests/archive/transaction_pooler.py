@@ -20,7 +20,7 @@ class TransactionPooler:
     def __init__(self, folder: Path, behind: Path) -> None:
         self.folder, self._behind = folder, str(behind / ".s.PGSQL.5432")
         self.most_per_client = 0
-        """How many connections the client with the most has used."""
+        """The largest number of connections that one client has used."""
         self._idle: deque[Stream] = deque()
         self._count = 0
         self._greeting = b""

@@ -145,7 +145,7 @@ async def test_a_message_is_said_once_over_a_network_that_fails(scene: RoomScene
 @pytest.mark.parametrize("is_recovered", [True, False])
 async def test_a_room_resumes_by_number(scene: RoomScene, count: int, is_recovered: bool) -> None:
     """After a cut the room continues after its highest message number, whether or not the events were recovered, and
-    however many messages were missed.
+    with any number of missed messages.
     """
     await scene.say("first")
     async with enter(scene, scene.chat.customer) as (phone, room):

@@ -1,5 +1,5 @@
 """The arrival of a technician at a job's place: `technician.near` and `technician.arrived`, each once for a job and its
-holder, whatever a device sends.
+holder, for any fixes of a device.
 """
 
 from __future__ import annotations

@@ -327,8 +327,8 @@ async def test_an_accepted_bid_assigns_the_job_and_declines_the_others(engine: E
 
 
 async def test_a_bid_changes_no_hourly_rate(engine: Engine) -> None:
-    """The acceptance of a bid for hourly work does not change the rate, whatever the metadata contain. A bid without an
-    amount does not change the price.
+    """The acceptance of a bid for hourly work does not change the rate, with any content of the metadata. A bid without
+    an amount does not change the price.
     """
     hourly, flat = await people.service(engine, pricing="hourly"), await people.service(engine)
     carla = await people.customer(engine)

@@ -1,5 +1,5 @@
-"""Blocks between a customer and a technician: either may set and remove their own. In Redis the blocks match SQL,
-whatever commands run at the same time or are lost.
+"""Blocks between a customer and a technician: either may set and remove their own. In Redis the blocks match SQL, even
+if commands run at the same time or are lost.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ async def test_a_second_block_changes_nothing_and_a_key_has_its_first_reply(
 async def test_after_concurrent_blocks_redis_matches_sql(
     engine: Engine, customer_and_technician: tuple[Principal, Principal]
 ) -> None:
-    """When both parties block and remove blocks at the same time, the sets in Redis match SQL in the end, whatever
-    order the writes reach Redis in.
+    """When both parties block and remove blocks at the same time, the sets in Redis match SQL in the end, for every
+    order of the writes to Redis.
     """
     carla, tom = customer_and_technician
 

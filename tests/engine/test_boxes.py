@@ -71,7 +71,7 @@ def test_boxes_that_overlap_are_searched_together() -> None:
 
 
 def test_cells_suit_the_box() -> None:
-    """A box has some hundreds of cells, whatever its size, down to the finest resolution."""
+    """A box of any size has a few hundred cells, down to the finest resolution."""
     for box in (CITY, PACIFIC, MapBox(13.40, 52.50, 13.41, 52.51), MapBox(-180.0, -80.0, 180.0, 80.0)):
         resolution = cells.resolution_for(box)
         size = cells._average_area_km2(resolution)

@@ -91,7 +91,7 @@ class BlueprintTrial:
         }
         seconds, _ = await self.redis.time()
         async with self.redis.pipeline(transaction=False) as pipe:
-            # No grace period starts, however slow the machine is.
+            # No grace period starts, even on a slow machine.
             pipe.hset(keys.zone_meta(ZONE), mapping={"now": seconds * 1000, "opened_at": 0})
             pipe.hset(self.setup.key, mapping=fields)
             pipe.hdel(self.setup.key, "hold", "payee")
@@ -276,7 +276,7 @@ async def _assert_effects(trial: BlueprintTrial, spec: Command, case: JobCase, s
     """Assert the state, the marks and the payments after a step, and that the linter knows each event of the step."""
     events = await trial.events_after(seq)
     declared_types = {event for _, event in event_sources(trial.blueprint)}
-    trial.emitted |= {event.type for event in events if event.type != "session.ledger"}  # for gateways alone
+    trial.emitted |= {event.type for event in events if event.type != "session.ledger"}  # only for gateways
     assert trial.emitted <= declared_types, (spec, trial.emitted - declared_types)
     row = await trial.redis.hgetall(trial.setup.key)  # type: ignore[misc]
     if not moves or spec.effect in ("bid", "withdraw") or spec.event == "offer.declined":

@@ -65,7 +65,7 @@ async def test_a_technician_without_a_record_is_incomplete(engine: Engine) -> No
 
 @pytest.mark.parametrize("role", ["customer", "ops_manager", "admin", "service", "mediator"])
 async def test_only_technicians_claim(engine: Engine, role: str) -> None:
-    """A claim by any role but `technician` is forbidden, whatever the job."""
+    """A claim by any role except `technician` is forbidden for every job."""
     with pytest.raises(Forbidden):
         await jobs.claim(engine, Principal(UserId("x"), role), new_job_id(DEFAULT_ZONE))  # type: ignore[arg-type]
 

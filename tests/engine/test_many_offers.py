@@ -110,7 +110,9 @@ async def test_the_task_of_a_forgotten_job_is_removed(engine: Engine) -> None:
 
 @pytest.mark.usefixtures("records_by_hand")
 async def test_a_claim_of_many_offers_wakes_the_scheduler(engine: Engine) -> None:
-    """The event of such a claim wakes the scheduler of any process, so the other technicians are told at once."""
+    """The event of such a claim wakes the scheduler of any process, so that the other technicians are notified
+    immediately.
+    """
     _, winner, job = await offer_to_many(engine, 100)
     await run_due_tasks(engine)
     woken = asyncio.Event()

@@ -173,8 +173,8 @@ _FIELD_VALUES = st.recursive(
 @settings(max_examples=150)
 @given(st.dictionaries(_FIELD_NAMES, _FIELD_VALUES, max_size=4), st.sampled_from(["notification", "job.status"]))
 def test_a_second_redaction_changes_nothing(data: dict[str, Any], event_type: str) -> None:
-    """A second removal of a person's data changes nothing, whatever form the data has, and no full name of the person
-    is left.
+    """A second removal of a person's data changes nothing in data of any form, and no full name of the person is
+    left.
     """
     once = redact_event(ANNA, event_type, "customer:usr_anna", ("user:usr_anna",), msgspec.json.encode(data).decode())
     assert redact_event(ANNA, event_type, "customer:usr_anna", ("user:usr_anna",), once) == once

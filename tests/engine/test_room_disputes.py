@@ -257,7 +257,7 @@ async def test_mediators_are_invited_anew_only_for_an_open_dispute(engine: Engin
 
 
 async def test_a_dispute_is_taken_without_an_open_room(engine: Engine) -> None:
-    """A dispute about a job without an open room is taken too: its sides are told, and the reply has no room."""
+    """A dispute about a job without an open room is taken too: its sides are notified, and the reply has no room."""
     job = await book_with_room(engine)
     await send_command(engine, job.technician, job.job, "accept")
     await engine.store.redis.hset(keys.room(DEFAULT_ZONE, job.room), "state", "closed")
@@ -272,7 +272,7 @@ async def test_a_dispute_is_taken_without_an_open_room(engine: Engine) -> None:
 
 async def test_a_mediator_makes_a_room_large(engine: Engine) -> None:
     """The mediator who is the 65th member receives the room's channel, as all members do, until the room is small
-    again: gateways are told by `session.room`, after the event of the membership.
+    again: gateways receive `session.room` after the event of the membership.
     """
     job, dispute = await disputed_job(engine)
     await chat.fill_room(engine, job.room, 62)

@@ -162,8 +162,8 @@ async def test_a_room_opens_at_the_acceptance(engine: Engine) -> None:
 
 
 async def test_the_technician_who_leaves_the_job_leaves_its_room_in_the_step(engine: Engine) -> None:
-    """After a reassignment the former technician is told and reads nothing; the next one reads what is said from then
-    on. An unassigned job keeps its room, and the technician who comes back reads from then on.
+    """After a reassignment the former technician is notified and can read nothing more; the next one can read later
+    messages. An unassigned job keeps its room, and the technician who comes back reads from then on.
     """
     job = await accepted_job(engine)
     tara = await people.technician(engine, "tara", job.service, capacity=100)
@@ -329,7 +329,7 @@ async def test_a_list_has_the_rooms_of_a_member_by_their_latest_activity(engine:
 
 async def test_a_room_above_64_members_has_one_channel(engine: Engine) -> None:
     """The events of a room with more than 64 members go to the channel of the room, and it lists the two sides of the
-    job and the count. A member who leaves is told by name.
+    job and the count. The event names the member who leaves.
     """
     job = await book_with_room(engine)
     extra = await fill_room(engine, job.room, 63)

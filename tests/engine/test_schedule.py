@@ -214,8 +214,8 @@ async def test_whoever_is_freed_has_the_time_again(engine: Engine) -> None:
 
 
 async def test_a_late_joiner_is_asked_only_if_they_have_time(engine: Engine) -> None:
-    """Who comes online is not offered a waiting job that overlaps their booked one, but one that does not; and the
-    first one too when their time is free.
+    """A technician who comes online is not offered a waiting job that overlaps their booked one. They are offered one
+    that does not overlap, and the first one when their time is free.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service, capacity=3)

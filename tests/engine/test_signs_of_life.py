@@ -53,8 +53,8 @@ async def test_a_sign_that_cannot_be_written_is_written_later(engine: Engine, mo
 
 
 async def test_a_key_ends_one_lease_after_the_sign(engine: Engine) -> None:
-    """The key of a user expires a lease after the last sign, however late it was written. A sign that is older than a
-    lease writes nothing.
+    """The key of a user expires one lease after the last sign of life, even if the sign was written late. A sign that
+    is older than a lease writes nothing.
     """
     signs, clock = signs_of(engine)
     lease_s = engine.settings.lease_s

@@ -76,8 +76,8 @@ async def run_due_tasks(engine: Engine) -> None:
 
 
 async def test_timers_waves_and_expiry_wait_for_the_blueprint(engine: Engine, unaware_server: Engine) -> None:
-    """A server without the jobs' blueprint runs none of their timers, waves and expiries, however late they are. Once
-    it has loaded the blueprint, it runs all that are due.
+    """A server without the jobs' blueprint runs none of their timers, waves and expiries, even if they are overdue.
+    Once it has loaded the blueprint, it runs all that are due.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "t1", service)

@@ -1,4 +1,4 @@
-"""Tests that events in the log wake the scheduler, whichever process appended them."""
+"""Tests that events in the log wake the scheduler, for every process that may append them."""
 
 from __future__ import annotations
 

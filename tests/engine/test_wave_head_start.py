@@ -99,7 +99,7 @@ async def test_the_head_start_ends_when_all_its_technicians_declined(engine: Eng
 
 
 async def test_a_late_joiner_has_no_head_start(engine: Engine) -> None:
-    """A late joiner has no head start, however near they are: they receive the offer together with the last of the wave
+    """A late joiner has no head start, even if they are near: they receive the offer together with the last of the wave
     and may claim from then on.
     """
     set_dispatch(engine, head_start=HeadStart(first=1, delay_s=8))

@@ -85,8 +85,8 @@ async def test_the_map_has_the_position_of_the_record(engine: Engine) -> None:
 
 
 async def test_a_position_older_than_an_hour_is_on_no_map(engine: Engine) -> None:
-    """Who has sent no position for an hour leaves the map and the index, and comes back with the next fix, also from
-    the same place.
+    """A person who has sent no position for an hour is removed from the map and the index, and is added again with the
+    next fix, also from the same place.
     """
     tom = await people.technician(engine, "tom", await people.service(engine))
     await advance(engine, 3599)

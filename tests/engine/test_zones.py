@@ -237,8 +237,8 @@ async def test_a_log_that_lost_its_end_on_the_same_server_begins_a_new_epoch(eng
 
 
 async def test_a_flush_under_a_running_engine_closes_the_zone(engine: Engine) -> None:
-    """After FLUSHALL, which causes no disconnect, the next command is `unavailable` and the zone closes instead of
-    starting anew.
+    """After FLUSHALL, which causes no disconnect, the next command is `unavailable`, and the zone closes and does not
+    start with a new log.
     """
     await people.technician(engine, "t1", await people.service(engine))
     await engine.store.redis.flushall()

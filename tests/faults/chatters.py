@@ -113,7 +113,7 @@ class Chats:
                 self.repeated += 1
 
     async def _say_once(self, chatter: Chatter, room: RoomId, client_id: str) -> Frame:
-        """Say a message until it is acknowledged, however often the connection is lost."""
+        """Send a message until it is acknowledged, even if the connection is lost several times."""
         reply = await chatter.socket.request(
             "say", room=room, text=f"text {client_id}", client_id=client_id, patience_s=PATIENCE_S
         )

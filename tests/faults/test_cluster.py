@@ -183,7 +183,7 @@ async def test_a_slot_moves_while_its_zone_is_busy(node: Node, cluster: Cluster,
 
 
 async def test_a_failover_that_is_asked_for(node: Node, cluster: Cluster, load: Load) -> None:
-    """After ``CLUSTER FAILOVER`` the zone goes on at its former replica."""
+    """After ``CLUSTER FAILOVER`` the zone continues at its former replica."""
     owner = cluster.owner_of(keys.zone_meta(SOUTH))
     replica = await asyncio.to_thread(cluster.add_replica, owner)
     async with node.connect(load.customer.id) as client:

@@ -180,7 +180,7 @@ async def test_it_runs_with_the_settings_that_the_engine_needs(tmp_path: Path) -
 
 
 def test_valkey_has_a_larger_thread_cache_unless_the_operator_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Valkey's environment has the thread cache. What an operator set for glibc stays."""
+    """Valkey's environment has the thread cache. An operator's own settings for glibc stay."""
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=9")
     assert valkey_program.server_environment()["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=9"
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")

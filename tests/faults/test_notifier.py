@@ -1,4 +1,4 @@
-"""Notifications and pushes: each is sent once, whichever process dies, and a slow receiver never delays the log."""
+"""Notifications and pushes: each is sent once, even if any process dies, and a slow receiver never delays the log."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[WatchedPair]:
 
 @pytest.fixture
 async def node(pair: WatchedPair, tmp_path: Path) -> AsyncIterator[Node]:
-    """Yield a gateway that knows the sentinels alone."""
+    """Yield a gateway whose settings name only the sentinels."""
     settings = Settings(data=str(tmp_path / "data"), redis=pair.url, limits="off")
     Path(settings.data).mkdir(exist_ok=True)
     async with running_node(settings) as opened:

@@ -112,8 +112,8 @@ def test_a_read_only_script_appends_no_event(script: Script) -> None:
 
 
 def test_a_call_is_ordered_by_the_header() -> None:
-    """A call sends keys and arguments in the order of the header, whatever order they are passed in; a list comes at
-    the end.
+    """A call sends keys and arguments in the order of the header, even if they are passed in another order; a list
+    comes at the end.
     """
     typing, touch = SCRIPTS["room_typing"], SCRIPTS["socket_touch"]
     call = typing.call({"room": "m", "meta": "z"}, {"on": 2, "user": 1}, "e1")

@@ -20,7 +20,7 @@ from tests.nemesis.job_model import CUT, EXPIRE, OFFER, JobModel, JobState
 from tests.nemesis.linearizability import Interval, Search, find_order
 
 OFFER_LIFE_NS = 50_000_000_000
-"""An offer of `home_service` lasts a minute. What took longer than this may have ended."""
+"""An offer of `home_service` lasts a minute. An offer that took longer than this may have ended."""
 MAX_CUT = 40
 NEUTRAL_CODES = frozenset({NOT_DONE, "in_flight", "rate_limited", "paused"})
 """The codes after which nothing was done, in any state."""

@@ -143,7 +143,7 @@ async def wait_until_delivered(redis_url: str, workload: Workload, within_s: flo
                 head = int(seq or 0)
                 tasks = await client.zrange(keys.due_tasks(DEFAULT_ZONE), 0, -1)
                 if archived is None or int(archived) < head or any(task.startswith(b"read:") for task in tasks):
-                    continue  # a read mark of the last second is told soon
+                    continue  # a read mark of the last second is sent soon
                 if await _all_delivered(client, workload, head):
                     return head
             except RedisError:

@@ -106,7 +106,7 @@ def win_by_stale_version(history: History) -> None:
 
 
 def claim_unseen(history: History) -> None:
-    """Spoil the history: both technicians were told that they hold the job; the log has only one claim."""
+    """Spoil the history: both technicians got the reply that they hold the job; the log has only one claim."""
     lost = op_of(history, TARA, "claim")
     lost.out, lost.version = "ok", 2
 
@@ -222,7 +222,7 @@ def test_a_finished_job_is_hidden_from_strangers_after_a_rebuild() -> None:
 
 
 def test_a_booking_that_was_lost_may_be_done_again() -> None:
-    """A booking that a failover took away and that its repeat makes anew is undone, and not done twice."""
+    """A booking that a failover lost and that its repeat creates again counts as undone, not as done twice."""
     history = good_history()
     again = operation(100, 110, CARLA, "book", key=op_of(history, CARLA, "book").key, job="job_main_2", version=1)
     made = msgspec.structs.replace(entry(1, "job.created", again, 1, "broadcasted"), job="job_main_2", epoch=E2)

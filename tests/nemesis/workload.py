@@ -187,7 +187,7 @@ class Workload:
             await asyncio.sleep(1.0)
 
     async def _probe(self, technician: Client) -> None:
-        """Now and then send a claim or a work command for a recent job in any state, whoever holds it."""
+        """Sometimes send a claim or a work command for a recent job in any state and with any holder."""
         while not self.stopping.is_set():
             await asyncio.sleep(technician.draw.uniform(0, 2 * self.pace.probe_s))
             if not self.jobs:

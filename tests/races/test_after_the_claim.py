@@ -127,7 +127,7 @@ async def assert_records_agree(engine: Engine, job: JobId, crew: list[Principal]
     assert facts[-1]["status"] == status and facts[-1]["version"] == int(row[b"version"])
     changes = ("job.accepted", "job.assigned", "job.unassigned", "job.cancelled")
     unassignments = [(e.to, fact["version"]) for e, fact in public if e.type == "job.unassigned"]
-    current_holder = ""  # by the events alone: nobody gets the job before the former holder has left it
+    current_holder = ""  # checked only with the events: nobody gets the job before the former holder has left it
     for event, fact in whole:
         if event.type == "job.accepted":
             assert current_holder == ""

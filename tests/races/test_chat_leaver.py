@@ -59,8 +59,9 @@ async def race(server: RunningServer, settings: Settings) -> AsyncIterator[Race]
 
 
 async def test_who_left_gets_nothing_that_was_said_after(race: Race) -> None:
-    """Whatever the order, a message after the removal reaches the leaver neither live, nor in a replay, nor in a page,
-    nor as a notification, and they say nothing. What was said before reached them, and reaches the other member once.
+    """In every order, a message after the removal reaches the removed member neither live, nor in a replay, nor in a
+    page, nor as a notification, and they can send nothing. What was said before reached them, and reaches the other
+    member once.
     """
     mediators = [await chat.staff(race.engine) for _ in range(2)]
     for number in range(ROUNDS):

@@ -3,7 +3,8 @@ clock advancing.
 
 tests/support/reference_model.py computes the expected code of each command from the job's facts before it. Two
 concurrent commands must answer as in one of the two orders. After every step the job's record, the indexes and the log
-agree (G1). A command whose reply is lost takes effect once, whatever its repeat returns (G2)."""
+agree (G1). A command whose reply is lost takes effect once, for every result of its repeat (G2).
+"""
 
 from __future__ import annotations
 

@@ -380,9 +380,9 @@ class Model(EngineMachine):
             assert job in is_open and self.expected_code(who, job, "decline") == "ok"
 
     def teardown(self) -> None:
-        """Assert that the log alone leads to the same status, version and holder of each job as its record and to the
-        same keys, and after some of the examples that a rebuild from SQL leads to the same zone. Then cancel the jobs
-        of this example and set its technicians offline.
+        """Assert that the log gives the same status, version and holder of each job as its record, and the same keys.
+        After some of the examples, assert that a rebuild from SQL gives the same zone. Then cancel the jobs of this
+        example and set its technicians offline.
         """
         if not self.jobs:
             return

@@ -60,7 +60,7 @@ def _drop_idle_entries(found: Snapshot) -> None:
 
 def _has_effect(found: Snapshot, jobs: Mapping[str, Any], task: str, _: str) -> bool:
     kind, subject, *parts = task.split(":")
-    if kind == "room":  # of a closed room, the window of the log may have been added already
+    if kind == "room":  # in a closed room, the window of the log may already be added to the time
         room = found.get(f"room:{subject}")
         return room is not None and room["state"] == "open" and "ended" in room
     if kind == "window":

@@ -53,8 +53,8 @@ async def test_an_emptied_redis_is_written_anew(engine: Engine) -> None:
 
 
 async def test_jobs_that_were_written_anew_go_on(engine: Engine) -> None:
-    """After a rebuild an open job can be claimed, and a job that is held goes on: no field is missing that a script
-    compares with an empty text.
+    """After a rebuild an open job can be claimed, and the work on a held job continues: no field is missing that a
+    script compares with an empty text.
     """
     scene = await open_scene(engine)
     is_open = await people.offered_job(engine, scene.customer, scene.service)
@@ -70,8 +70,8 @@ async def test_jobs_that_were_written_anew_go_on(engine: Engine) -> None:
 
 
 async def test_a_repeated_command_on_a_finished_job_has_the_phone(engine: Engine) -> None:
-    """A command that finished a job is repeated after a rebuild, when Redis has the job no more: the reply is
-    the first one, with the customer's phone. The reply to a claim by someone who left the job has none.
+    """A command that finished a job is repeated after a rebuild, when Redis no longer has the job: it gets the first
+    reply, with the customer's phone number. The reply to a claim by someone who left the job has none.
     """
     scene = await open_scene(engine)
     job = people.id_of(await scene.book_and_claim())
@@ -130,7 +130,7 @@ class Killed(BaseException):
 async def test_a_rebuild_killed_after_any_step_begins_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Wherever a rebuild dies, the zone is closed until the next one has written it anew from the beginning."""
+    """If a rebuild dies at any point, the zone stays closed until the next one has rebuilt it from the beginning."""
     scene = await open_scene(engine)
     await archiver.run_once(engine)
     head = await scene.read_head()

@@ -304,7 +304,7 @@ async def talk_in_three(talk: Talk, mia: Person) -> None:
 
 
 async def resolve_dispute(talk: Talk, mia: Person, dispute: str) -> None:
-    """Let the mediator resolve the dispute: they leave the room in that step, and the job goes on."""
+    """Let the mediator resolve the dispute: they leave the room in that step, and the job continues."""
     body = {"outcome": "resume", "note": "Tom mends it"}
     resolved = await mia.post(f"/v1/disputes/{dispute}/resolve", body)
     assert (resolved.status_code, resolved.json()["job"]["status"]) == (200, "accepted"), resolved.text

@@ -103,7 +103,7 @@ async def test_the_customer_follows_the_driver(scenario: Scenario, second: Runni
     assert moved["stale"] is False and moved["lat"] < first["lat"] and moved["eta_s"] < first["eta_s"]
     await send_fix(dan, 1500, ago_s=20)
 
-    # The arrival is told once, in two steps.
+    # The arrival is reported once, in two steps.
     for metres in (400, 20, 10, 10):
         await send_fix(dan, metres)
     for event in ("technician.near", "technician.arrived"):

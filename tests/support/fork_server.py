@@ -1,9 +1,9 @@
 """A process that has imported Callout and forks a new process for each request.
 
 The imports take most of the CPU time of a start, and the tests start about two hundred processes. A forked process is a
-process like any other: with its own signals, exit code, stdout, stderr, session and environment. What a forked demo,
-replay or benchmark starts is forked too. ``make test-wheel``, ``test_first_hour.py`` and one test of the demo start the
-program itself.
+process like any other: with its own signals, exit code, stdout, stderr, session and environment. The processes that a
+forked demo, replay or benchmark starts are forked too. ``make test-wheel``, ``test_first_hour.py`` and one test of the
+demo start the program itself.
 
 One connection to the server's Unix socket stands for one process. The client sends the request as one line of JSON with
 the descriptors of stdin, stdout and stderr. The server answers with the pid in one line and, when the process has

@@ -56,7 +56,7 @@ class Trip:
 
 
 async def start_trip(engine: Engine, north_m: float = 3000.0, *, departs: bool = True, **more: object) -> Trip:
-    """Create a job and a technician `north_m` metres north of it who claims it and, unless told otherwise, departs."""
+    """Create a job and a technician `north_m` metres north of it who claims it and (by default) departs."""
     service, customer = await people.service(engine), await people.customer(engine)
     at = Coordinates(people.HERE.lat + north_m / METRES_PER_DEGREE, people.HERE.lon)
     driver = await people.technician(engine, "tom", service, at=at, capacity=2)

@@ -1,4 +1,4 @@
-"""What a command costs does not depend on the number of zones, or is one round trip to all of them at once."""
+"""The cost of a command does not depend on the number of zones, or is one round trip to all zones at the same time."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ async def offered(technician: Person, job: str) -> bool:
 
 
 async def check_poll(customer: Person, start: dict[str, Any]) -> None:
-    """Check that a poll at this gateway has the events of `west` alone, and returns the cursor of `east` unchanged."""
+    """Check that a poll at this gateway has only the events of `west`, and returns the cursor of `east` unchanged."""
     after = ",".join(f"{zone}:{cursor['epoch']}:{cursor['seq']}" for zone, cursor in start.items())
     polled = await customer.get(f"/v1/events?wait=0&after={after},mars:e1:7")
     assert {event["zone"] for event in polled["events"]} == {"west"} and polled["recovered"]

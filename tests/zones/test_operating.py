@@ -31,8 +31,8 @@ async def run_command(border: Scenario, folder: Path, *arguments: str) -> Finish
 
 
 async def test_a_paused_zone_leaves_the_other_alone(border: Scenario, tmp_path: Path) -> None:
-    """`callout zone` works for one zone. While `west` is paused, bookings there are `unavailable`, and everything that
-    concerns the other zones goes on: bookings, lists, the snapshot, blocks and verdicts.
+    """`callout zone` works for one zone. While `west` is paused, bookings there are `unavailable`, and everything in
+    the other zones continues: bookings, lists, the snapshot, blocks and outcomes of request keys.
     """
     service, customer = await border.create_service(), await border.create_person("customer", "Carla")
     technician = await border.create_technician("Tom", service, lat=None)

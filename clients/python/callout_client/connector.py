@@ -74,7 +74,7 @@ class Connector:
             return await self._token(fresh)
         except Refusal:
             raise
-        except Exception as error:  # the caller's function: it may raise whatever its libraries do
+        except Exception as error:  # the caller's function: it may raise any error of its libraries
             raise Unreachable(f"no token: {error!r}") from error
 
     async def create_socket(self) -> connect:

@@ -1,4 +1,4 @@
-"""Whether other users are online: asked for at each connection, and then told at each change."""
+"""Whether other users are online: requested at each connection, and then pushed at each change."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ async def find(call: RequestContext[Body, AuditTrailQuery]) -> Response:
 
 
 async def read_head(call: RequestContext[Body, NoQuery]) -> Response:
-    """Return the newest signed head of a zone's audit tree. Whoever stores the head elsewhere can find each event that
-    is changed or removed in the database later.
+    """Return the newest signed head of a zone's audit tree. With a head that is stored elsewhere, each event that is
+    later changed or removed in the database can be found.
     """
     head = await proofs.read_newest_head(call.engine.archive, _zone(call))
     if head is None:

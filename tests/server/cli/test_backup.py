@@ -140,7 +140,7 @@ async def test_a_snapshot_of_a_serving_server_is_restored(tmp_path: Path) -> Non
         await wait_until(lambda: technician.count_types()["offer.created"] == 3, what="the offers")
         for job in claimed:
             await technician.socket.request("claim", job=job)
-        with redis.Redis.from_url(server.redis_url) as client:  # a lease that would keep others away forever
+        with redis.Redis.from_url(server.redis_url) as client:  # a lease that would block other processes forever
             client.set(keys.runner_lease(DEFAULT_ZONE, "archiver"), "a process of the original")
         done = await run_callout("snapshot", str(copy), "--data", str(data))
         assert done.code == 0, done.err
@@ -159,7 +159,7 @@ async def test_a_snapshot_of_a_serving_server_is_restored(tmp_path: Path) -> Non
             await scenario.read_job(later)
         await scenario.create_technician()
         await wait_until(lambda: _is_archived(again), what="the archive", within_s=25)
-        # The copy and its original are told apart, although they are copies of one database.
+        # The copy and its original are distinguished, although they are copies of one database.
         done = await run_callout("zone", "close", "--data", str(data), "--redis", server.redis_url)
         assert done.code == 1 and "Redis belongs to another database" in done.error_line
     everything = await export(again, "--from", "1")

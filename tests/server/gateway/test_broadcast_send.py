@@ -134,8 +134,8 @@ async def test_only_an_empty_plain_transport_may_be_passed(run: Callable[[Any], 
 
 @pytest.mark.parametrize("late_call", [Session.flush, Session.resume], ids=["flush", "resume"])
 async def test_a_session_that_ended_has_no_socket(late_call: Callable[[Session], None], node: Node) -> None:
-    """After the end of a session nothing is written for it, whatever is called afterwards, neither by its transport nor
-    directly to its socket: another connection may have its descriptor by then.
+    """After the end of a session no call writes anything for it, neither by its transport nor directly to its socket,
+    because another connection may have its descriptor by then.
     """
     async with node.connect("ann") as client, node.connect("bob") as other:
         ann, written = session_of(node, client), list[bytes]()

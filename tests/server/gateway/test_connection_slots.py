@@ -312,8 +312,8 @@ async def test_a_stream_that_ends_releases_its_slot(
 
 
 async def test_polls_take_no_slot(two_servers: tuple[EventServer, EventServer], stack: AsyncExitStack) -> None:
-    """Polls make no call to Redis, however many wait at two gateways. At one gateway the sixth poll ends the first.
-    Streams are counted separately.
+    """Polls make no call to Redis, even if many of them wait at two gateways. At one gateway the sixth poll ends the
+    first. Streams are counted separately.
     """
     one, two = two_servers
     polls = []

@@ -1,4 +1,4 @@
-"""Who receives an event, by its audience: no connection delivers an event to a user who may not receive it.
+"""The recipients of an event by its audience: no connection delivers an event to a user who may not receive it.
 
 Every type of event is appended to every kind of channel. Users of every role read by socket, stream and poll, live and
 in a replay. That scripts choose the right audience is tested in test_entitlement_lived.py.

@@ -1,5 +1,5 @@
-"""Who receives an event, by real jobs: all users are connected while jobs are done, and the recipients of each type are
-compared with the table of PROTOCOL §5. Each event's data must fit its schema in ``/asyncapi.json``.
+"""The recipients of events, tested with real jobs: all users are connected while jobs are done, and the recipients of
+each type are compared with the table of PROTOCOL §5. Each event's data must fit its schema in ``/asyncapi.json``.
 """
 
 from __future__ import annotations

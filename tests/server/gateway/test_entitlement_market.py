@@ -1,5 +1,5 @@
-"""Who receives events of bids, prices, codes and payments, by real jobs of the `marketplace` blueprint. Each event's
-data must fit its schema in ``/asyncapi.json``, and the job's history must match the log.
+"""The recipients of events of bids, prices, codes and payments, tested with real jobs of the blueprint `marketplace`.
+Each event's data must fit its schema in ``/asyncapi.json``, and the job's history must match the log.
 """
 
 from __future__ import annotations

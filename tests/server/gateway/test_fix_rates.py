@@ -57,7 +57,7 @@ async def test_a_claim_tells_all_connections_of_the_technician(node: Node) -> No
 
 
 def test_a_position_is_stale_after_three_of_the_told_intervals() -> None:
-    """A position is stale after 30 s, or after three intervals between fixes as the app was told, if that is longer."""
+    """A position is stale after 30 s, or after three of the intervals that were sent to the app, if that is longer."""
     assert [positions.stale_after_s(every_s) for every_s in (3, 10, 30, 60)] == [30, 30, 90, 180]
 
 

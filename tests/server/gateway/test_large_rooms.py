@@ -19,7 +19,7 @@ from tests.support.wait import wait_until
 
 
 async def change_member(engine: Engine, room: str, user: str, *, add: bool) -> None:
-    """Add a mediator to the room, or remove them, by the Lua script alone; no account is created."""
+    """Add a mediator to the room, or remove them, only by the Lua script; no account is created."""
     zone = DEFAULT_ZONE
     names = {**room_keys(zone, room), "log": keys.log(zone)}
     args = {"user": user, "actor": "admin:ada", "key": f"{user}{add}", "fingerprint": "f", "trace": ""}

@@ -25,8 +25,9 @@ async def store_demand(node: Node, as_of: int, **waiting: int) -> None:
 async def test_demand_comes_with_the_snapshot_and_then_what_changes(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who names the layer gets the cells of the box with the snapshot, then those that changed; what is gone leaves.
-    Who does not name it gets none."""
+    """A session that names the layer gets the cells of the box with the snapshot, and then the changed cells; cells
+    without demand are removed. A session that does not name the layer gets none.
+    """
     monkeypatch.setattr(map_reader, "SEARCH_EVERY_S", 0.1)
     await store_demand(node, 1_000, **{TIMES_SQUARE: 2, EAST_RIVER: 1, FAR_AWAY: 5})
     async with node.connect("boss", "admin") as client, node.connect("chief", "admin") as other:
@@ -48,8 +49,9 @@ async def test_demand_comes_with_the_snapshot_and_then_what_changes(
 
 
 async def test_demand_is_bounded(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A box with more cells than the limit has those with the highest scores. What does not fit into one frame follows
-    at once. A view that moves begins anew."""
+    """A box with more cells than the limit has those with the highest scores. Cells that do not fit into one frame
+    follow immediately. A view that moves starts with a new snapshot.
+    """
     monkeypatch.setattr(map_demand, "MAX_ENTRIES", 3)
     monkeypatch.setattr(map_demand, "MAX_FRAME_CELLS", 2)
     around = [TIMES_SQUARE, *cell_ring(TIMES_SQUARE)]

@@ -74,8 +74,8 @@ steps = st.lists(
 def test_the_frames_lead_to_what_is_in_the_box(
     steps: list[tuple[str, float | None, bool]], limit: int, frame_limit: int
 ) -> None:
-    """Whatever moves, whichever frames are skipped, and however often the layer changes between entries and clusters:
-    after the frames that are due the client shows exactly what is in the box.
+    """After each due frame the client shows exactly the content of the box, also if anything moves, frames are skipped,
+    or the layer changes between entries and clusters.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zone_map, "MAX_ENTRIES", limit)

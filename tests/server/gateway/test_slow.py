@@ -95,7 +95,7 @@ async def test_a_client_that_reads_again_receives_everything(node: Node) -> None
 async def test_a_frame_that_waits_too_long_closes_the_client(
     node: Node, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    """A client is closed with 4001 if a frame waits longer than ``MAX_QUEUE_AGE_S``, however few bytes wait."""
+    """A client is closed with 4001 if a frame waits longer than ``MAX_QUEUE_AGE_S``, even if few bytes wait."""
     monkeypatch.setattr(send_buffer, "MAX_QUEUE_AGE_S", 0.3)
     async with (
         running_node(msgspec.structs.replace(settings, ping_s=2.5)) as other,

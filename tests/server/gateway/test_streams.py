@@ -248,7 +248,7 @@ async def test_a_ticket(site: EventServer) -> None:
 
 @pytest.mark.parametrize("query", [{}, {"channels": "zone:main"}, {"channels": "user:ann"}])
 async def test_a_suspended_user_loses_the_stream(site: EventServer, query: dict[str, str]) -> None:
-    """A suspension ends the user's streams with 4502, whatever their channels. Other streams continue."""
+    """A suspension ends the user's streams with 4502, for all sets of channels. Other streams continue."""
     headers = await site.bearer_header("boss", "admin")
     async with (
         site.open_stream("boss", "admin", headers=headers, **query) as source,

@@ -87,8 +87,8 @@ async def past_node(node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
 
 
 async def test_a_trip_of_real_fixes_moves_the_marker_forward_only(past_node: Node) -> None:
-    """The customer sees the marker move only forward, whatever the device sends and however often. The device learns
-    how far its clock is ahead, and the last position becomes stale.
+    """The customer sees the marker move only forward, for any fixes of the device at any rate. The device learns how
+    far its clock is ahead, and the last position becomes stale.
     """
     engine = past_node.engine
     service, customer = await people.service(engine), await people.customer(engine)

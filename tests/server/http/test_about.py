@@ -60,9 +60,7 @@ async def test_a_redis_that_refuses_writes_is_a_problem(
 
 
 async def set_refusal(archive: Archive, *, refuses: bool) -> None:
-    """Let the database refuse every write, or none, whichever part of the server writes: on each connection of the
-    pool.
-    """
+    """Let the database refuse every write of the server, or none, on each connection of the pool."""
     is_sqlite = archive.url.get_backend_name() == "sqlite"
     setting = "PRAGMA query_only=" if is_sqlite else "SET default_transaction_read_only="
     async with AsyncExitStack() as stack:

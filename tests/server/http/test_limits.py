@@ -183,7 +183,7 @@ async def test_chat_has_a_limit_of_its_own(client_of: ClientOf, monkeypatch: pyt
 
 
 async def test_claims_have_a_limit_of_their_own(client_of: ClientOf, slow_refill: SlowRefill) -> None:
-    """Ten of sixteen concurrent claims are within the limit of claims, whatever their outcome, and six are refused with
+    """Ten of sixteen concurrent claims are within the limit of claims, with any outcome, and six are refused with
     `rate_limited`. Other requests of the technician are still served.
     """
     slow_refill("claims")
@@ -206,8 +206,8 @@ async def test_fixes_have_a_limit_of_their_own(client_of: ClientOf, slow_refill:
 
 
 async def test_logins_are_limited_by_address_and_account(client_of: ClientOf, slow_refill: SlowRefill) -> None:
-    """The server checks ten logins to one account, in whatever way the e-mail address is written, and refuses further
-    ones with `rate_limited`. It still checks a login to another account.
+    """The server checks ten logins to one account, also with different spellings of the e-mail address, and refuses
+    further ones with `rate_limited`. It still checks a login to another account.
     """
     slow_refill("login")
     nobody = client_of(None)
@@ -288,8 +288,8 @@ async def test_metrics_have_a_port_of_their_own(proxied_server: RunningServer) -
 
 
 async def test_only_the_owner_may_read_the_data_directory(proxied_server: RunningServer) -> None:
-    """The database, its journal, the signing key and the lock have the mode 600, and the directories 700, whatever the
-    umask is.
+    """The database, its journal, the signing key and the lock have the mode 600, and the directories 700, with any
+    umask.
     """
     data = Path(proxied_server.engine.settings.data)
     assert data.stat().st_mode & 0o777 == 0o700

@@ -67,7 +67,7 @@ async def test_a_malformed_message_is_refused_by_pointer(chat: Chat, body: dict[
 
 
 async def test_a_text_is_measured_and_stored_in_nfc(chat: Chat) -> None:
-    """4,000 characters in NFC are accepted, however they were typed, and are stored composed."""
+    """4,000 characters in NFC are accepted in any typed form, and are stored composed."""
     said = await say(chat.customer, chat.room, "e\u0301" * 4000)
     assert said.status_code == 201, said.text
     text = said.json()["message"]["text"]

@@ -31,7 +31,7 @@ async def read_track(caller: Client, job: str, query: str = "?path=true") -> dic
 
 
 async def start_job(customer: Client, technician: Client, service: str, *, departs: bool = True) -> str:
-    """Book a job, let the technician claim it and, unless told otherwise, depart; return its id."""
+    """Book a job, let the technician claim it and (by default) depart; return its id."""
     job = str((await people.book(customer, service))["id"])
     await people.wait_for_offer(technician, job)
     for command in ("claim", "depart") if departs else ("claim",):
@@ -114,8 +114,8 @@ async def test_a_path_is_shown_while_it_is_shared_and_a_day_longer(
 async def test_a_former_holders_path_is_not_shown(
     staff: dict[str, Client], join: Join, technician: Client, site: RunningServer, service: str
 ) -> None:
-    """The path shows only the present holder: after the job was given to another technician it begins anew, and the
-    former holder gets `not_found`.
+    """The path shows only the present holder: after the job was reassigned, a new track begins, and the former holder
+    gets `not_found`.
     """
     customer, other = await join("customer"), await join("technician")
     await people.approve(other, staff["admin"], service)

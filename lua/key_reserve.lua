@@ -1,5 +1,5 @@
---[[ key_reserve: notes that a caller's idempotency key belongs to a command in SQL, so that no command in Redis is done
-under it. A key that belongs to a command in Redis is refused. SQL itself tells its commands under one key apart.
+--[[ key_reserve: reserves a caller's idempotency key for a command in SQL, so that no command in Redis uses it. A key
+that a command in Redis has used is refused. SQL itself distinguishes its commands with one key.
 KEYS    req
 ARGV    fingerprint  ttl_ms
 OK      seq  version

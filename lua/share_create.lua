@@ -1,5 +1,5 @@
---[[ share_create: opens a link through which anybody who has it follows the job, for `valid_ms` at most. Only the job's
-customer and ops may; the link ends with the job.
+--[[ share_create: creates a link to a job, valid for at most `valid_ms`. Everybody who has the link can follow the job.
+Only the job's customer and ops may create one. The link ends with the job.
 KEYS    meta  job  log  req
 ARGV    epoch  actor  key  fingerprint  trace  id  valid_ms
 OK      seq  version  data

@@ -1,5 +1,5 @@
---[[ share_read: reads what a link shows of a job, if the link is open now. The caller knows `ending`, the end of the
-link's id. `is_there` is 1 if the technician has arrived.
+--[[ share_read: reads the part of a job that a link shows, if the link is open now. The caller knows `ending`, the end
+of the link's id. `is_there` is 1 if the technician has arrived.
 KEYS    meta  job
 ARGV    epoch  ending
 OK      seq  version  maker  status  phase  bp  customer  is_there

@@ -1,5 +1,5 @@
---[[ stats_add: adds what one process did since its last sample to the samples of all processes. The entry's id is the
-time of Redis, so that the samples of several hosts have one clock.
+--[[ stats_add: adds a sample of one process, its figures since its previous sample, to the samples of all processes.
+The entry's id is the time of Redis, so that the samples of several hosts have one clock.
 KEYS    samples
 ARGV    sample
 OK      seq  version

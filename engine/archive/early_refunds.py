@@ -18,9 +18,9 @@ from engine.types import Zone
 
 FIRST_RETRY_MS, MAX_RETRY_MS = 1_000, 300_000
 MAX_UNNAMED_RETRY_MS = 86_400_000
-"""The longest time between two attempts to find the job of a refund: the charge may be none of Callout's."""
+"""The longest time between two attempts to find the job of a refund. The charge may have nothing to do with Callout."""
 KEPT_MS = 30 * 86_400_000
-"""How long a refund waits: a charge that was not captured for so long never is."""
+"""How long a refund waits. A charge that was not captured for this time will never be captured."""
 MAX_DUE = 64
 
 _columns = early_refunds.c
@@ -34,8 +34,8 @@ class EarlyRefund(NamedTuple):
 
 
 async def store(archive: Archive, zone: Zone, report: Report, now: int) -> None:
-    """Store a refund, unless it waits already. ``report.job`` is "" if nobody knows it yet. Raises Unavailable,
-    Indeterminate.
+    """Store a refund, unless it is stored already. ``report.job`` is "" if the job is not known yet. Raises
+    Unavailable, Indeterminate.
     """
     row = {
         "job": report.job,
@@ -52,7 +52,7 @@ async def store(archive: Archive, zone: Zone, report: Report, now: int) -> None:
 
 
 async def of_charge(archive: Archive, job: str, charge: str) -> list[EarlyRefund]:
-    """Return the refunds of a charge that wait, also those that name no job. Raises Unavailable."""
+    """Return the waiting refunds of a charge, also those that name no job. Raises Unavailable."""
     return await _read(archive, _columns.job.in_([job, ""]), _columns.charge == charge)
 
 
@@ -70,7 +70,7 @@ async def postpone(archive: Archive, refund: EarlyRefund, now: int) -> None:
 
 
 async def remove(archive: Archive, refund: EarlyRefund) -> None:
-    """Remove a refund that waits no more. Raises Unavailable."""
+    """Remove a refund that no longer has to wait. Raises Unavailable."""
     async with archive.begin_write() as conn:
         await conn.execute(delete(early_refunds).where(*_key_of(refund)))
 

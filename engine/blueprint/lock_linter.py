@@ -1,5 +1,6 @@
-"""The linter of fixed prices: after a command that fixes the price (``locks_price``, ``signs``) nobody proposes another
-one or edits it, so a blueprint that declares so declares what never happens.
+"""The linter of locked prices. After a command that locks the price (``locks_price``, ``signs``) no other price can be
+proposed and the price cannot be edited. A blueprint that declares this for such states declares something that never
+happens.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from engine.blueprint.schema import Blueprint
 
 
 def lock_problems(blueprint: Blueprint) -> Iterator[str]:
-    """Yield what the blueprint declares about prices that are always fixed, one sentence each."""
+    """Yield one sentence for each declaration about a change of a price that is always locked."""
     open_states = states_before(blueprint, lambda command: command.locks_price or command.signs)
     fixed = states_from(blueprint, first_states(blueprint)) - open_states
     for state in blueprint.price.propose:

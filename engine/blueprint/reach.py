@@ -1,4 +1,4 @@
-"""Which states a job can be in: walks along the commands of a blueprint."""
+"""Compute the states that a job can reach by the commands of a blueprint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def states_from(
     blueprint: Blueprint, starts: Iterable[str], permits: Callable[[Command], bool] = lambda command: True
 ) -> set[str]:
     """Return the states that a job can be in from ``starts`` on, these included, by commands that ``permits`` accepts.
-    A state with ``then`` is left by that alone.
+    A state with ``then`` is only left by it.
     """
     reached: set[str] = set()
     new = set(starts).intersection(blueprint.states)
@@ -39,7 +39,7 @@ def first_states(blueprint: Blueprint) -> set[str]:
 
 
 def targets_of(commands: Iterable[Command]) -> set[str]:
-    """Return the states that the commands lead to; a command without ``to`` leaves the job where it is."""
+    """Return the target states of the commands; a command without ``to`` has none."""
     return {state for each in commands for state in ((each.to,) if each.to else each.from_)}
 
 
@@ -49,7 +49,7 @@ def states_before(blueprint: Blueprint, permits: Callable[[Command], bool]) -> s
 
 
 def is_signed(blueprint: Blueprint) -> bool:
-    """Return whether the customer of a job signs it: nobody is paid for it before."""
+    """Return whether the customer signs the job. Then nobody is paid for the job before the signature."""
     return any(command.signs for command in blueprint.commands.values())
 
 

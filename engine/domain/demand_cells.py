@@ -1,4 +1,4 @@
-"""The layer of demand of a zone's map, as a process follows it: the cells, read again when there is a newer pulse."""
+"""The demand layer of a zone's map in one process. The cells are read again when there is a newer pulse."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class DemandCell:
 
 
 class DemandCells:
-    """The cells of a zone in which anything was requested. ``cells`` has them by name. A cell that did not change stays
-    the same object.
+    """The cells of a zone with requests. ``cells`` has them by name. A cell that did not change stays the same
+    object.
     """
 
     def __init__(self, engine: Engine, zone: Zone) -> None:
@@ -56,8 +56,8 @@ class DemandCells:
         """
 
     async def refresh(self) -> bool:
-        """Read the cells if there is a newer pulse, or none any more. Return whether they were read. Call it every few
-        seconds. Raises the same errors as ``Store.command``.
+        """Read the cells if there is a newer pulse, or if the pulse has expired. Return whether they were read. Call it
+        every few seconds. Raises the same errors as ``Store.command``.
         """
         key = keys.demand_pulse(self._zone, "cell")
         if int(await self._engine.store.command("HGET", key, "") or 0) == self._as_of and self._is_complete:

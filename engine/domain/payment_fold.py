@@ -66,7 +66,7 @@ class PaymentFold:
     def __init__(self) -> None:
         self._payments: dict[tuple[str, str], _PaymentRecord] = {}
         self.asked_back = 0
-        """What steps requested back and was not refunded, in the job's currency."""
+        """The amount that steps requested back and that is not refunded yet, in the job's currency."""
 
     def hash_fields(self) -> dict[str, str]:
         """Return the fields of the hash, the earliest payment first. Each status of a payment has the seq of the first

@@ -1,4 +1,6 @@
-"""The search of the staff: people by name or e-mail address, jobs by id, reference, address or customer."""
+"""The search of the staff. It finds people by name or e-mail address, and jobs by id, reference, address or
+customer.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,15 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_FOUND = 10
-"""The most things of each kind in an answer: the caller types more instead of turning pages."""
+"""The most people and the most jobs in an answer. There are no pages, because the caller can type a longer text."""
 RECENT_JOBS = 5_000
-"""The text of so many jobs, the newest ones, is searched; older jobs are found by their id or reference."""
+"""The number of newest jobs whose text is searched. Older jobs are found only by their id or reference."""
 MAX_READ = 200
 """The most rows of each kind that are read for one answer."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was found. ``title`` is a name or an address, ``detail`` a role or a status."""
+    """A person or a job that was found. ``title`` is a name or an address, ``detail`` a role or a status."""
 
     kind: Literal["user", "technician", "job"]
     id: str

@@ -1,4 +1,4 @@
-"""The tokens of links to jobs: who has the token of a link may follow its job, without an account.
+"""The tokens of links to jobs. A person who has the token of a link may follow its job without an account.
 
 A token is the job and the link, encrypted and authenticated with a key that only the servers have (AES-SIV, RFC 5297).
 It is made again from the two ids at any time, so that no store has a token, nor a hash of one, and a token needs no
@@ -22,7 +22,7 @@ from engine.process.signer import Signer
 from engine.types import JobId, Zone, zone_of
 
 ENDING_LENGTH = 16
-"""How many characters of a link's id are in its token: the 80 random bits of a ULID."""
+"""The number of characters of a link's id in its token: the 80 random bits of a ULID."""
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 _ZONE_BYTES, _JOB_BYTES, _ENDING_BYTES = 4, 17, 10
 _TAG_BYTES = 16
@@ -47,7 +47,7 @@ def make_token(signer: Signer, job: JobId, share: str) -> str:
 
 
 def read_token(signer: Signer, zones: Iterable[Zone], token: str) -> ShareTarget | None:
-    """Return what a token is for; None if it is not a token of this server, or of none of ``zones``."""
+    """Return the link of a token; None if it is not a token of this server, or of a job in none of ``zones``."""
     size = _TAG_BYTES + _ZONE_BYTES + _JOB_BYTES + _ENDING_BYTES
     try:
         sealed = urlsafe_b64decode(token + "=" * (-len(token) % 4))
@@ -70,7 +70,7 @@ def _zone_digest(zone: Zone) -> bytes:
 
 
 def _number(text: str) -> int:
-    """Return the number that a text in base 32 (that of ULIDs) has."""
+    """Return the number of a text in base 32 (with the alphabet of ULIDs)."""
     number = 0
     for character in text:
         number = number << 5 | _BASE32.index(character)

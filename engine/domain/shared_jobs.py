@@ -1,4 +1,4 @@
-"""What a link shows of its job to whoever has it: how far it is and, while the technician travels, where they are.
+"""Read the part of a job that its link shows: the phase and, while the technician travels, their position.
 
 No id, name, address or destination is shown. A position is one that the job's customer may see at the same moment. It
 is shown only until the technician has arrived, because from then on it is the customer's address.
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 class SharedPosition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the technician is: degrees (WGS 84), the age in seconds, the heading in degrees from north and the accuracy
-    in metres. ``jump``: nobody can have come there so fast.
+    """The technician's position: degrees (WGS 84), the age in seconds, the heading in degrees from north and the
+    accuracy in metres. ``jump`` is true if nobody can have moved there so fast.
     """
 
     lat: float
@@ -50,8 +50,8 @@ class SharedJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def read_shared_job(engine: Engine, token: str) -> SharedJob:
-    """Return the job of a link. Raises NotFound if the token is none, or if its link is not open (any more): it was
-    ended, it has expired, its job is over, or who made it may no longer see the job. Raises Unavailable.
+    """Return the job of a link. Raises NotFound if the token is invalid, or if its link is not open: it was ended, it
+    has expired, its job is over, or the user who created it may no longer see the job. Raises Unavailable.
     """
     target = share_tokens.read_token(engine.signer, engine.store.zones, token)
     if target is None:
@@ -76,8 +76,8 @@ async def read_shared_job(engine: Engine, token: str) -> SharedJob:
 
 
 async def _check_maker(engine: Engine, maker: str) -> None:
-    """Raise NotFound unless who made the link (``role:id``) may still see the job: a link of a customer or an employee
-    ends with their account. Principals of `callout token` have no account.
+    """Raise NotFound unless the creator of the link (``role:id``) may still see the job: a link of a customer or an
+    employee ends with their account. Principals of `callout token` have no account.
     """
     role, _, user = maker.partition(":")
     try:

@@ -1,7 +1,7 @@
-"""Links to a job: who has one follows the job without an account, until the link or the job ends.
+"""Links to a job. A person who has a link can follow the job without an account, until the link or the job ends.
 
-The job's record has its open links (lua/lib/shares.lua). Customers and ops make and end them; engine/domain/
-shared_jobs.py reads a job through one.
+The job's record has its open links (lua/lib/shares.lua). Customers and ops create and end them;
+engine/domain/shared_jobs.py reads a job through a link.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_OPEN = 5
 """The most open links of a job (``Shares.MAX`` in lua/lib/shares.lua)."""
 DEFAULT_S, MIN_S, MAX_S = 86_400, 60, 604_800
-"""For how long a link is valid in seconds, if its job does not end before: a day unless asked, a week at most."""
+"""How long a link is valid (s) if its job does not end before: by default a day, at least a minute, at most a week."""
 TRACK_PATH = "/track/"
 
 
@@ -41,7 +41,7 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class ShareOutcome(msgspec.Struct, frozen=True):
-    """The link that a request opened, and whether an earlier request with the same key did."""
+    """The link that a request created, and whether an earlier request with the same key created it."""
 
     share: Share
     repeated: bool
@@ -61,7 +61,8 @@ async def create_share(
     key: str | None = None,
     trace: str = "",
 ) -> ShareOutcome:
-    """Open a link to a job for ``valid_s`` seconds, or ``DEFAULT_S``. A repeat with the same key gets the same link.
+    """Create a link to a job for ``valid_s`` seconds, by default ``DEFAULT_S``. A repeat with the same key returns the
+    same link.
 
     Raises Forbidden, NotFound for a caller who is neither the job's customer nor ops, IllegalTransition if the job is
     over, Invalid for another time or if ``MAX_OPEN`` links are open, ReusedKey, Unavailable.
@@ -91,7 +92,7 @@ async def create_share(
 async def close_share(
     engine: Engine, caller: Principal, job_id: str, share: str, *, key: str | None = None, trace: str = ""
 ) -> bool:
-    """End a link at once. Return whether this is a repeat, or the link was not open any more. Raises Forbidden,
+    """End a link immediately. Return whether this is a repeat, or the link was already closed. Raises Forbidden,
     NotFound for a caller who is neither the job's customer nor ops, ReusedKey, Unavailable.
     """
     _require_role(caller)
@@ -140,7 +141,7 @@ def _request_args(context: CommandContext) -> dict[str, str]:
 
 
 async def _created_members(engine: Engine, zone: Zone, done: ScriptReply) -> dict[str, msgspec.Raw]:
-    """Return the members of the event that made a link: from the reply, or from the log if it is a repeat."""
+    """Return the members of the event that created a link: from the reply, or from the log if it is a repeat."""
     if done.repeated:
         return await in_redis.read_payload_members(engine, zone, done.seq)
     return msgspec.json.decode(done.values[0], type=dict[str, msgspec.Raw])

@@ -1,9 +1,9 @@
-"""What the processes of all servers do: a ring of the last 15 minutes in steps of two seconds, for ops.
+"""The figures of all processes of all servers, for ops: the last 15 minutes in steps of two seconds.
 
 Each process adds a sample to one stream in Redis every ``STEP_S`` seconds (server/process/sampler.py). A sample has the
-counts since the sample before and the sizes of the moment. So a reader at any gateway gets the figures of all
-gateways, workers and hosts together. (Rejected: to ask the other processes when somebody reads. A parent can ask its
-workers, but a host does not know the other hosts, and a ring of each process would be lost with it.)
+counts since the previous sample and the present sizes. Therefore a reader at any gateway gets the figures of all
+gateways, workers and hosts together. (Rejected: to ask the other processes at each read. A parent can ask its workers,
+but a host does not know the other hosts, and samples in the memory of a process would be lost with it.)
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ MAX_SAMPLES = 100_000
 
 
 class ProcessSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one process says about itself. ``claims``, ``errors`` and ``took`` count since its sample before: jobs
-    taken, requests that failed on the server's side, and commands by the buckets of ``BUCKET_BOUNDS_S``. The rest is
-    of the moment; ``open_jobs`` is by zone.
+    """The figures of one process. ``claims``, ``errors`` and ``took`` count since its previous sample: claimed jobs,
+    requests with a server error, and commands by the duration buckets of ``BUCKET_BOUNDS_S``. The other members are
+    present values; ``open_jobs`` is by zone.
     """
 
     process: str
@@ -57,7 +57,7 @@ class ProcessSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 class StatsPoint(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of all processes in one step of the ring. The percentiles are those of the commands that were
-    answered in it, None if there was none; they are the upper bounds of the histogram's buckets.
+    answered in the step, None if there was no command; they are upper bounds of the histogram's buckets.
     """
 
     at: str
@@ -72,7 +72,7 @@ class StatsPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 _decoder = msgspec.json.Decoder(ProcessSample)
 TimedSample = tuple[int, ProcessSample]
-"""When Redis got a sample (ms), and the sample."""
+"""The time (ms) at which Redis got a sample, and the sample."""
 
 
 async def add_sample(engine: Engine, sample: ProcessSample) -> None:
@@ -113,8 +113,8 @@ async def _read_samples(engine: Engine, after: int) -> list[TimedSample]:
 def make_points(samples: Sequence[TimedSample], now: int) -> list[tuple[int, StatsPoint]]:
     """Return the points of all steps that ended before ``now`` (ms), each with the end of its step (ms).
 
-    A process may miss a step by some milliseconds. So the sizes of a process are those of its last sample, until it is
-    ``ALIVE_MS`` old.
+    A process may miss a step by a few milliseconds. Therefore the sizes of a process are those of its last sample,
+    until the sample is ``ALIVE_MS`` old.
     """
     by_step: dict[int, list[TimedSample]] = {}
     for at, sample in samples:

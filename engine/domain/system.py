@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 class ZoneFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What this process and Redis know of a zone. ``why`` says why it is closed. SQL has the log up to ``archived``,
-    and ``lag_s`` is the age of the oldest event above; notifications were derived up to ``pushed``.
+    """The facts about a zone in this process and in Redis. ``why`` says why the zone is closed. SQL has the log up to
+    the seq ``archived``, and ``lag_s`` is the age of the oldest event after it. Notifications were derived up to the
+    seq ``pushed``.
     """
 
     zone: Zone

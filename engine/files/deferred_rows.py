@@ -1,5 +1,5 @@
-"""Rows of files that could not be inserted while SQL was away. A note in a file stands for each, until a chore of the
-same process inserts the row. Without it nothing would name the blob, and nothing would delete it.
+"""Rows of files that could not be inserted while SQL was unavailable. Each is stored as a local file, a *note*, until a
+chore of the same process inserts the row. Without the note no row would name the blob, and no chore would delete it.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from engine.files.local_blobs import make_folder
 from engine.sql.database import Archive
 
 FOLDER = "rows"
-"""The folder of the notes, in that of incomplete uploads."""
+"""The folder of the notes, inside the folder of incomplete uploads."""
 
 log = structlog.get_logger(__name__)
 
 
 async def defer_row(temporary: Path, row: FileRow) -> None:
-    """Note a row that is to be inserted later. Raises Unavailable."""
+    """Store a row in a note, for a later insertion. Raises Unavailable."""
     with os_errors_as_unavailable():
         await asyncio.to_thread(_write_note, temporary / FOLDER, row)
 
 
 async def insert_deferred(archive: Archive, temporary: Path) -> int:
-    """Insert the rows that were noted. Return their number. Raises Unavailable, Indeterminate."""
+    """Insert the rows of all notes. Return their number. Raises Unavailable, Indeterminate."""
     notes = await asyncio.to_thread(_list_notes, temporary / FOLDER)
     for path in notes:
         try:
             row = msgspec.json.decode(await asyncio.to_thread(path.read_bytes), type=FileRow)
         except FileNotFoundError:
             continue  # another process of this host has inserted it
-        except msgspec.DecodeError as error:  # a disk that was full, before the blob was stored
+        except msgspec.DecodeError as error:  # the disk was full when the note was written, before the blob was stored
             log.error("deferred_row_unreadable", path=str(path), error=str(error))
         else:
             await file_rows.store_row(archive, row, is_bounded=False)  # its blob is stored already

@@ -1,4 +1,4 @@
-"""Limit how many transfers of files run at once in a process, and how many of one caller."""
+"""Limit the file transfers that run at the same time in a process, in all and for each caller."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TransferSlots:
 
     @contextmanager
     def take(self, caller: str) -> Iterator[None]:
-        """Hold a slot. Raises RateLimited if the caller has too many, Unavailable if the process has."""
+        """Hold a slot. Raises RateLimited if the caller has too many transfers, Unavailable if the process has."""
         if self._callers[caller] >= self.most_of_caller:
             raise RateLimited(f"At most {self.most_of_caller} {self.noun} at once", retry_after=1)
         if self.count >= self.most:
@@ -41,7 +41,7 @@ class TransferSlots:
             yield
         finally:
             self._callers[caller] -= 1
-            self._callers += Counter()  # drops who has none
+            self._callers += Counter()  # removes callers without transfers
 
 
 def download_slots() -> TransferSlots:

@@ -1,4 +1,4 @@
-"""The names of settings in the environment, and what somebody meant who misspelt one."""
+"""The names of settings in the environment, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 VARIABLE_PREFIX = "CALLOUT_"
 CLIENT_VARIABLES = ("CALLOUT_URL", "CALLOUT_TOKEN")
-"""The environment variables of the client examples. They are no settings, but also no error if a shell that starts a
-server has them."""
+"""The environment variables of the client examples. They are not settings, but they are allowed, because the shell that
+starts a server may have them."""
 
 
 def is_unknown(variable: str, ours: Mapping[str, str]) -> bool:
-    """Return whether an environment variable looks like a setting and is none."""
+    """Return whether an environment variable has the form of a setting but is not one."""
     if not variable.startswith(VARIABLE_PREFIX) or variable.startswith(VARIABLE_PREFIX + "TEST_"):
         return False
     return variable not in CLIENT_VARIABLES and variable not in ours

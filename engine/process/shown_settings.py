@@ -18,7 +18,7 @@ _PARAMETERS = re.compile(r"\?.*$")
 
 
 class ShownSetting(msgspec.Struct, frozen=True):
-    """One setting. ``value`` is its text, "" for none; ``is_default``: nobody has set it."""
+    """One setting. ``value`` is its text, "" for none. ``is_default`` is true if it was not set."""
 
     name: str
     value: str
@@ -26,7 +26,7 @@ class ShownSetting(msgspec.Struct, frozen=True):
 
 
 def shown_settings(settings: Settings) -> list[ShownSetting]:
-    """Return all settings, sorted by name. A secret that is set is a mask; so are the user, the password and the
+    """Return all settings, sorted by name. A secret that is set is masked, and so are the user, the password and the
     parameters of an address.
     """
     fields = [field for field in msgspec.structs.fields(Settings) if field.name not in HIDDEN_SETTINGS]

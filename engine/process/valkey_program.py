@@ -38,7 +38,7 @@ def find_binary() -> str:
 def server_environment() -> dict[str, str]:
     """Return the environment of a Valkey process: this process's, with ``THREAD_CACHE``.
 
-    Values that an operator has set for glibc stay. Other C libraries ignore the variable.
+    Values that an operator has set for glibc are not changed. Other C libraries ignore the variable.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if "tcache_count" not in tunables:

@@ -1,4 +1,4 @@
-"""Write the file that the vault gives out, piece by piece, so that no photo is in memory as a whole."""
+"""Write the ZIP of a receipt piece by piece, so that no whole photo is in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PackageWriter:
-    """Write a ZIP. Each method returns what the ZIP has more since the last call."""
+    """Write a ZIP. Each method returns the bytes that were written since the last call."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -25,18 +25,18 @@ class PackageWriter:
         self._member: IO[bytes] | None = None
 
     def begin(self, name: str) -> None:
-        """Begin a member, and end the one before."""
+        """End the present file of the ZIP, and begin the next one."""
         self._end_member()
         self._member = self._zip.open(zipfile.ZipInfo(name), "w")
 
     def add(self, piece: bytes) -> bytes:
-        """Add a piece to the member."""
+        """Add a piece to the present file."""
         assert self._member is not None
         self._member.write(piece)
         return self._take()
 
     def finish(self) -> bytes:
-        """End the last member, and write the directory of the ZIP."""
+        """End the last file, and write the directory of the ZIP."""
         self._end_member()
         self._zip.close()
         return self._take()
@@ -65,7 +65,7 @@ class PackageWriter:
 
 
 async def write_package(engine: Engine, receipt: Receipt) -> AsyncGenerator[bytes]:
-    """Yield the file of a receipt in pieces of about 64 KiB. What was erased, and what the blob store does not have, is
+    """Yield the ZIP of a receipt in pieces of about 64 KiB. Erased content, and blobs that the store does not have, are
     left out. Raises Unavailable.
     """
     writer = PackageWriter()
@@ -75,7 +75,7 @@ async def write_package(engine: Engine, receipt: Receipt) -> AsyncGenerator[byte
                 yield piece
         yield writer.finish()
     finally:
-        writer.finish()  # also if the client has gone: zipfile warns of what is left open
+        writer.finish()  # also if the client has disconnected, because zipfile warns about an open file
 
 
 async def _write_members(engine: Engine, receipt: Receipt, writer: PackageWriter) -> AsyncGenerator[bytes]:
@@ -94,7 +94,9 @@ async def _write_members(engine: Engine, receipt: Receipt, writer: PackageWriter
 
 
 async def _write_blob(engine: Engine, writer: PackageWriter, sha256: str, name: str | None) -> AsyncGenerator[bytes]:
-    """Yield a member with a blob, if the store has it. Without a name it is a photo, which its first bytes name."""
+    """Yield a file with a blob, if the store has it. Without ``name`` the blob is a photo, and its first bytes
+    determine the name.
+    """
     try:
         pieces = await engine.blobs.stream(sha256)
     except BlobMissing:

@@ -1,13 +1,13 @@
--- The reports of the payment service about payments: which may be recorded, and what they change.
+-- Checks and records the reports of the payment service about payments.
 --- @include "lib/iso"
 --- @include "lib/money"
 --- @include "lib/payment"
 --- @include "lib/refund"
 local PaymentReport = {}
 
--- Returns why a report cannot be recorded: the refusal's word, and which member is wrong; or nil. A captured payment can
--- always be recorded. A frozen job, and one that must be signed first, refuse only payment requests: movements of money
--- are recorded too.
+-- Returns why a report cannot be recorded: the reply word and the wrong member; nil if it can be recorded. A captured
+-- payment can always be recorded. A frozen job, and one that must be signed first, refuse only payment requests:
+-- movements of money are recorded too.
 function PaymentReport.refusal(job, known, charge, notice)
   if notice.kind == 'refund' then return Refund.refusal(known, charge, notice) end
   if notice.status == 'requested' and job.frozen ~= '' then return 'FROZEN' end
@@ -16,7 +16,7 @@ function PaymentReport.refusal(job, known, charge, notice)
 end
 
 -- Records the report `notice` and adds its amount to the job's sums. Returns the payment as JSON, whether the amount
--- counts in the sums, and whether it takes back a refund. The payments of a finished job expire with the job's record.
+-- counts in the sums, and whether it reverses a refund. The payments of a finished job expire with the job's record.
 function PaymentReport.record(zone, job, known, charge, notice)
   local payment = known or {kind = notice.kind, reference = notice.reference, path = '', id = notice.id,
     created = Iso.format(zone.now), back = '0', members = notice.members}

@@ -1,5 +1,5 @@
--- Refunds of a job's charges (lib/payment has their records). A refund that was made may be reported as failed later: it
--- is taken back then, and no refund of this reference is recorded any more.
+-- Refunds of a job's charges (lib/payment has their records). A refund that was made may be reported as failed later:
+-- then it is reversed, and no further refund with this reference is recorded.
 --- @include "lib/money"
 --- @include "lib/payment"
 local Refund = {}
@@ -7,8 +7,8 @@ local Refund = {}
 -- Which member of a refused refund is wrong; engine/domain/payments.py has the same numbers.
 Refund.AMOUNT, Refund.CURRENCY, Refund.OF, Refund.REFERENCE = 1, 2, 3, 4
 
--- Returns why a report cannot be recorded: the refusal's word, and which member is wrong (`OF` also if the charge is not
--- captured yet, so that the report may come again later). Returns nil if it can be recorded. `charge` may be nil.
+-- Returns why a report cannot be recorded: the reply word and the wrong member (`OF` also if the charge is not captured
+-- yet, so that the report can be repeated later). Returns nil if it can be recorded. `charge` may be nil.
 function Refund.refusal(known, charge, notice)
   if known and known.members ~= notice.members then return 'DUPLICATE' end
   if not Payment.may_follow(Payment.REFUND_FOLLOWS, known, notice.status) then return 'ILLEGAL_TRANSITION' end
@@ -27,9 +27,9 @@ function Refund.refusal(known, charge, notice)
   return nil
 end
 
--- Notes in the record of the charge, in that of the `refund` and in the job's sums what a report changes. Returns whether
--- the charge counts in the sums, and whether the report takes back a refund that was made. A refund counts if its charge
--- counted: the job's currency may have changed since.
+-- Updates the records of the charge and of the `refund` and the job's sums by a report. Returns whether the charge
+-- counts in the sums, and whether the report reverses a refund that was made. A refund counts if its charge counted,
+-- because the job's currency may have changed afterwards.
 function Refund.apply(job, refund, charge, notice)
   local captured, amount = charge and Payment.status_entry(charge, 'captured'), tonumber(notice.amount)
   local counts, is_reversed = captured ~= nil and captured.counts, false

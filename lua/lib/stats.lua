@@ -1,4 +1,4 @@
--- What the processes of all servers say about themselves every two seconds, as one stream.
+-- The samples of all processes of all servers, one each in two seconds, as one stream.
 local Stats = {}
 
 -- How long a sample stays (ms).

@@ -229,7 +229,7 @@ def _page_routes(settings: Settings) -> list[routing.Route]:
     paths += [routing.Route(path, files) for path in ("/web/", "/web/{name}")]
     if settings.demo:
         paths.append(routing.Route("/demo/{path:path}", DemoRelay(settings.demo)))
-    return [*paths, routing.Route("/docs/{name}", DocsPages())]
+    return [*paths, routing.Route("/docs/{name}", DocsPages(pages))]
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

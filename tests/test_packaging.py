@@ -174,7 +174,7 @@ def test_every_page_is_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if name.startswith(f"{BUILT}/")}
         manifest = json.loads(archive.read(f"{BUILT}/manifest.json"))
-    assert {"start", "console", "book", "tech", "track", "apidocs"} == manifest["entries"].keys()
+    assert {"start", "console", "book", "tech", "track", "apidocs", "guide"} == manifest["entries"].keys()
     assert {f"{BUILT}/{name}" for name in manifest["bytes"]} <= shipped
     assert {f"{BUILT}/{manifest['boot']}.gz", f"{BUILT}/LICENSES.txt"} <= shipped
     assert [name for name in shipped if name.endswith((".ts", ".tsx"))] == []

@@ -14,6 +14,7 @@ const ENTRIES: Record<string, string> = {
   tech: "tech/tech.tsx",
   track: "track/track.tsx",
   apidocs: "apidocs/apidocs.ts",
+  guide: "guide/guide.ts",
 };
 /** Files that a page serves below its own path, under a fixed name: a service worker and what lies in `static/`. */
 const APPS = ["console", "book", "tech"];
@@ -54,6 +55,7 @@ interface Page {
   styles: string[];
   preloads: string[];
   fonts: string[];
+  later: string[];
 }
 
 const packages = new Set<string>();
@@ -104,6 +106,7 @@ for (const [name, source] of Object.entries(ENTRIES)) {
     styles: styles.map(nameOf),
     preloads: [...staticImports(path)].map(nameOf),
     fonts: fonts.map(nameOf),
+    later: [...laterImports(path)].map(nameOf),
   };
 }
 
@@ -115,6 +118,21 @@ function staticImports(path: string, found = new Set<string>()): Set<string> {
     staticImports(inner, found);
   }
   return found;
+}
+
+/** The files that a file may import later, such as the map, but not at once. */
+function laterImports(path: string): Set<string> {
+  const [now, found] = [new Set([path, ...staticImports(path)]), new Set<string>()];
+  for (const each of now) visit(each);
+  return found;
+
+  function visit(each: string) {
+    for (const { path: inner } of pages.metafile!.outputs[each].imports) {
+      if (!inner.endsWith(".js") || now.has(inner) || found.has(inner)) continue;
+      found.add(inner);
+      visit(inner);
+    }
+  }
 }
 
 const served: Record<string, { file: string; type: string }> = {};

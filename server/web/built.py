@@ -24,12 +24,15 @@ IMMUTABLE: Header = (b"cache-control", b"public, max-age=31536000, immutable")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """The files of one page, by name. ``preloads`` are the scripts that its script imports at once."""
+    """The files of one page, by name. ``preloads`` are the scripts that its script imports at once, ``later`` those
+    that it may import afterwards.
+    """
 
     scripts: list[str]
     styles: list[str]
     preloads: list[str]
     fonts: list[str]
+    later: list[str]
 
 
 class ServedFile(msgspec.Struct, frozen=True):

@@ -16,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 from engine.errors import NotFound
 from server.api.endpoint import send_problem
 from server.schemas.problems import WrongMethod
+from server.web.built import BuiltPages
 from server.web.policy import content_policy, safety_headers
-from server.web.shells import send_page
+from server.web.shells import send_page, style_links
 from server.web.static import WEB_FOLDER
 
 PAGES = WEB_FOLDER / "pages"
@@ -28,6 +29,7 @@ _PAGE = re.compile(r"[a-z0-9-]{1,64}")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _LINK = re.compile(r'href="([a-z0-9-]+)\.md(#[^"]*)?"')
 _HEADING = re.compile(r"<h([2-4])>(.+?)</h\1>")
+_PLAIN_STYLES = '<link rel="stylesheet" href="/web/try.css">\n<link rel="stylesheet" href="/web/page.css">'
 _HEADERS = safety_headers(content_policy())
 FIRST_PAGES = ("first-hour", "running", "settings", "protocol", "codes", "clients", "design")
 """The first pages of the list, in the order in which to read them. The other pages follow by name."""
@@ -36,8 +38,8 @@ FIRST_PAGES = ("first-hour", "running", "settings", "protocol", "codes", "client
 class DocsPages:
     """The ASGI endpoint of ``/docs/{name}``: Markdown pages as HTML."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or docs_folder()
+    def __init__(self, pages: BuiltPages, folder: Path | None = None) -> None:
+        self._built, self._folder = pages, folder or docs_folder()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer GET and HEAD."""
@@ -48,7 +50,12 @@ class DocsPages:
             return await send_problem(scope, send, NotFound("No such page"))
         if scope["method"] not in ("GET", "HEAD"):
             return await send_problem(scope, send, WrongMethod(["GET", "HEAD"]))
-        return await send_page(scope, send, _render_page(name, pages), _HEADERS)
+        return await send_page(scope, send, _render_page(name, pages, self._styles()), _HEADERS)
+
+    def _styles(self) -> str:
+        """Return the links to the styles; those of the try page if the pages are not built."""
+        manifest = self._built.manifest()
+        return "\n".join(style_links(manifest.entries["guide"])) if manifest else _PLAIN_STYLES
 
 
 def docs_folder() -> Path | None:
@@ -66,13 +73,14 @@ def _load_pages(folder: Path) -> dict[str, tuple[str, str]]:
     return {name: (title[1] if (title := _TITLE.search(text)) else name, text) for name, text in texts.items()}
 
 
-def _render_page(page_name: str, pages: dict[str, tuple[str, str]]) -> str:
+def _render_page(page_name: str, pages: dict[str, tuple[str, str]], styles: str) -> str:
     title, text = ("Documentation", _index_text(pages)) if page_name == INDEX else pages[page_name]
     from markdown_it import MarkdownIt  # 50 ms, which a start does not need
 
     body = _HEADING.sub(_add_anchor, MarkdownIt("commonmark").enable("table").render(text))
     frame = (PAGES / "page.html").read_text("utf-8")
-    return frame.replace("{title}", html.escape(title)).replace("{body}", _LINK.sub(r'href="\1\2"', body))
+    frame = frame.replace("{title}", html.escape(title)).replace("{head}", styles)
+    return frame.replace("{body}", _LINK.sub(r'href="\1\2"', body))
 
 
 def _add_anchor(heading: re.Match[str]) -> str:

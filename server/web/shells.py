@@ -89,13 +89,14 @@ def _render(shell: Shell, manifest: Manifest) -> str:
     installable = f"/{shell.entry}/manifest.webmanifest"
     lines = [f'<link rel="manifest" href="{installable}">'] if installable in manifest.served else []
     lines += [f'<meta name="asset:{name}" content="/assets/{file}">' for name, file in manifest.named.items()]
-    lines += [*_links(entry), f'<script src="/assets/{manifest.boot}"></script>']
+    lines += [*style_links(entry), f'<script src="/assets/{manifest.boot}"></script>']
     lines += [f'<script type="module" src="/assets/{name}"></script>' for name in entry.scripts]
     page = _SHELL.replace("{title}", html.escape(shell.title)).replace("{app}", shell.entry)
     return page.replace("{head}", "\n".join(lines))
 
 
-def _links(entry: Entry) -> list[str]:
+def style_links(entry: Entry) -> list[str]:
+    """Return the links of a page to its styles and fonts, and to the scripts that its script imports at once."""
     return [
         *(f'<link rel="stylesheet" href="/assets/{name}">' for name in entry.styles),
         *(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from starlette.types import Message
 
 from server.serve import RunningServer
+from server.web.built import BuiltPages
 from server.web.docs_pages import FIRST_PAGES, DocsPages, docs_folder
 from tests.support.http import open_http
 
@@ -32,7 +34,7 @@ async def test_every_docs_page_is_served_with_valid_links(site: RunningServer) -
         assert (await http.post("/docs/pages")).status_code == 405
 
 
-async def test_an_installation_without_docs_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_installation_without_docs_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """If docs/ is not installed, the index says so."""
     monkeypatch.setattr("server.web.docs_pages.docs_folder", lambda: None)
     messages: list[Message] = []
@@ -44,5 +46,5 @@ async def test_an_installation_without_docs_says_so(monkeypatch: pytest.MonkeyPa
         return {"type": "http.request"}
 
     scope = {"type": "http", "method": "GET", "path_params": {"name": "pages"}, "state": {}, "headers": []}
-    await DocsPages()(scope, receive, send)
+    await DocsPages(BuiltPages(tmp_path))(scope, receive, send)
     assert "not part of this installation" in str(messages[1]["body"].decode())

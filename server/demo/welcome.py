@@ -36,10 +36,12 @@ def print_welcome(
         return
     box = Table.grid(padding=(0, 2))
     for name, path in PAGES:
-        box.add_row(f"[bold]{name}[/bold]", f"{url}{'' if path == '/' else path}", "")
-    box.add_row("", "", "")
-    for role, email, password in logins:
-        box.add_row(role, email, f"[dim]{password}[/dim]")
+        box.add_row(f"[bold]{name}[/bold]", f"{url}{'' if path == '/' else path}")
+    box.add_row()
+    for role, email, _ in logins:
+        box.add_row(role, email)
+    for password in {password for _, _, password in logins}:
+        box.add_row("password", password)
     both = Table.grid(padding=(0, 3))
     both.add_row(box, qr_text(phone_url))
     console.print(Panel(both, title="Callout demo", subtitle="Ctrl-C stops it", expand=False, border_style="cyan"))

@@ -11,7 +11,7 @@ TOWN_FILE = "demo-town.json"
 
 
 class TownPart(Shape):
-    kind: Literal["block", "park", "river", "street", "ring_road", "bridge"]
+    kind: Literal["block", "district", "park", "river", "street", "ring_road", "bridge"]
     name: str
 
 
@@ -33,10 +33,16 @@ class TownBlocks(Shape, tag_field="type", tag="MultiPolygon"):
     coordinates: list[list[list[tuple[float, float]]]]
 
 
+class TownName(Shape, tag_field="type", tag="Point"):
+    """Where the name of a district stands."""
+
+    coordinates: tuple[float, float]
+
+
 class TownFeature(Shape):
     type: Literal["Feature"]
     properties: TownPart
-    geometry: TownLine | TownOutline | TownBlocks
+    geometry: TownLine | TownOutline | TownBlocks | TownName
 
 
 class Town(Shape):

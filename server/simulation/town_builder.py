@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 from server.simulation.drive import METRES_PER_DEGREE, Position, round_position
 from server.simulation.street_names import AVENUES, STREETS
 from server.simulation.town import RING_M_S, STREET_M_S, Crossing, Road, Town
-from server.simulation.town_features import block_features, feature, shrunk_ring
+from server.simulation.town_features import BRIDGE_NAMES, PARK_NAMES, block_features, feature, shrunk_ring, smooth_line
 
 STREETS_EACH_WAY = 25
 """The number of streets in each direction."""
@@ -24,7 +24,6 @@ BLOCK_M = (90.0, 130.0)
 UNEVENNESS_M = 12.0
 RING_SIZES = (5, 10)
 """The distance of each ring road from the middle, in blocks."""
-PARKS = 6
 PARK_SHARE = 0.94
 """How far a park reaches to its streets."""
 Park = tuple[int, int, int, int]
@@ -58,7 +57,10 @@ def build_town(centre: Position, seed: int) -> Town:
             roads.setdefault(start, {})[end] = speed
     features = [
         *block_features(places, _blocks(parks, river_row)),
-        *(feature("park", f"Park {n}", [_park_outline(park, places)], "Polygon") for n, park in enumerate(parks, 1)),
+        *(
+            feature("park", name, [_park_outline(park, places)], "Polygon")
+            for name, park in zip(PARK_NAMES, parks, strict=True)
+        ),
         feature("river", "River", _river_line(river_row, places)),
         *_street_features(streets, places),
         *(
@@ -66,8 +68,8 @@ def build_town(centre: Position, seed: int) -> Town:
             for name, ring in zip(("Inner Ring", "Outer Ring"), rings, strict=True)
         ),
         *(
-            feature("bridge", f"Bridge {n}", [places[start], places[end]])
-            for n, (start, end) in enumerate(sorted(bridges), 1)
+            feature("bridge", f"{name} Bridge", [places[start], places[end]])
+            for name, (start, end) in zip(cycle(BRIDGE_NAMES), sorted(bridges), strict=False)
         ),
     ]
     return Town(places, roads, {"type": "FeatureCollection", "centre": [centre[1], centre[0]], "features": features})
@@ -137,7 +139,7 @@ def _road(start: Crossing, end: Crossing) -> Road:
 
 def _parks(rng: random.Random, crossing_river: set[Road], ring_roads: set[Road]) -> list[Park]:
     parks: list[Park] = []
-    while len(parks) < PARKS:
+    while len(parks) < len(PARK_NAMES):
         i, j = rng.randint(1, STREETS_EACH_WAY - 5), rng.randint(1, STREETS_EACH_WAY - 5)
         park = (i, j, i + rng.randint(2, 3), j + rng.randint(2, 3))
         apart = all(park[2] < p[0] or p[2] < park[0] or park[3] < p[1] or p[3] < park[1] for p in parks)
@@ -171,7 +173,7 @@ def _river_line(river_row: list[int], places: dict[Crossing, Position]) -> list[
     for i, row in enumerate(river_row):
         (south, west), (north, east) = places[i, row], places[i, row + 1]
         line.append(round_position((south + north) / 2, (west + east) / 2))
-    return line
+    return smooth_line(line)
 
 
 def _street_features(streets: set[Road], places: dict[Crossing, Position]) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from server.simulation.drive import Position, round_position
@@ -18,6 +19,9 @@ DISTRICTS = (
 DISTRICT_BLOCKS = 8
 BLOCK_SHARE = 0.86
 """The side of a block of houses, as a part of the distance between its streets."""
+SMOOTHINGS = 2
+PARK_NAMES = ("Linden Park", "Castle Gardens", "Swan Meadow", "Rose Park", "Hop Garden", "Kite Hill")
+BRIDGE_NAMES = ("Mill", "Chain", "Cathedral", "Stone", "Market", "Harbour", "Swan", "Iron", "Weavers'", "Ferry")
 
 
 def block_features(places: dict[Crossing, Position], blocks: Iterable[Crossing]) -> Iterator[dict[str, Any]]:
@@ -28,6 +32,9 @@ def block_features(places: dict[Crossing, Position], blocks: Iterable[Crossing])
         outlines[DISTRICTS[j // DISTRICT_BLOCKS][i // DISTRICT_BLOCKS]].append([shrunk_ring(corners, BLOCK_SHARE)])
     for name, polygons in outlines.items():
         yield feature("block", name, polygons, "MultiPolygon")
+        corners = [position for (ring,) in polygons for position in ring[:-1]]
+        lat, lon = (sum(values) / len(corners) for values in zip(*corners, strict=True))
+        yield feature("district", name, round_position(lat, lon), "Point")
 
 
 def shrunk_ring(corners: list[Position], share: float) -> list[Position]:
@@ -35,6 +42,16 @@ def shrunk_ring(corners: list[Position], share: float) -> list[Position]:
     lat, lon = (sum(values) / len(corners) for values in zip(*corners, strict=True))
     inner = [round_position(lat + share * (y - lat), lon + share * (x - lon)) for y, x in corners]
     return [*inner, inner[0]]
+
+
+def smooth_line(line: Sequence[Position]) -> list[Position]:
+    """Return the line without its sharp corners: each is cut off, at a quarter of its sides (Chaikin, 1974)."""
+    for _ in range(SMOOTHINGS):
+        cut = [line[0]]
+        for (south, west), (north, east) in pairwise(line):
+            cut += [(part * north + (1 - part) * south, part * east + (1 - part) * west) for part in (0.25, 0.75)]
+        line = [*cut, line[-1]]
+    return [round_position(*position) for position in line]
 
 
 def feature(kind: str, name: str, shape: Any, geometry: str = "LineString") -> dict[str, Any]:

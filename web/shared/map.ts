@@ -82,6 +82,16 @@ function ownStyle(town: GeoJSON.FeatureCollection | null, dark: boolean): maplib
         layout: { "symbol-placement": "line", "text-field": ["get", "name"], "text-size": 11, "symbol-spacing": 400 },
         paint: { "text-color": colors.text, "text-halo-color": colors.halo, "text-halo-width": 1.5 },
       },
+      {
+        id: "district-names",
+        type: "symbol",
+        source: "town",
+        minzoom: 11,
+        maxzoom: 15,
+        filter: ["==", ["get", "kind"], "district"],
+        layout: { "text-field": ["get", "name"], "text-size": 13, "text-letter-spacing": 0.08 },
+        paint: { "text-color": colors.text, "text-halo-color": colors.halo, "text-halo-width": 2 },
+      },
     ],
   };
 }

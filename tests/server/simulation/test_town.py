@@ -14,7 +14,7 @@ from server.simulation.town_builder import build_town
 
 CENTRE = (52.52, 13.405)
 MAX_JSON_BYTES = 200_000
-PART_KINDS = {"block", "park", "river", "street", "ring_road", "bridge"}
+PART_KINDS = {"block", "district", "park", "river", "street", "ring_road", "bridge"}
 
 
 @pytest.mark.parametrize("centre", [CENTRE, (-33.87, 151.2)])

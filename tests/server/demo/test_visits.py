@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,11 +13,10 @@ import pytest
 from server.demo.guests import ROLES
 from server.schemas.towns import Town
 from server.serve import RunningServer
+from tests.support.demo import WITHIN_S, running_demo
 from tests.support.http import open_http
-from tests.support.process import start_callout
 from tests.support.wait import wait_until
 
-WITHIN_S = 60.0
 ZERO = ("two_holders", "lost", "doubled", "overlapping")
 
 
@@ -56,22 +53,9 @@ class Demo:
 async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Demo]:
     """Yield a demo with few people who act fast. All tests of this file share it."""
     data = tmp_path_factory.mktemp("demo") / "data"
-    flags = ("--people", "16", "--speed", "8", "--data", str(data), "--port", "0", "--at", "48.137,11.575")
-    process = await start_callout("demo", *flags, env=os.environ)
-    try:
-        assert process.stdout
-        printed = ""
-        async with asyncio.timeout(WITHIN_S):
-            while "the city is alive" not in printed:
-                line = await process.stdout.readline()
-                assert line, (await process.communicate())[1].decode()
-                printed += line.decode()
-        url = printed.partition("Callout is at ")[2].split()[0]
-        async with open_http(url, timeout_s=60) as http:
-            yield Demo(url, http)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.communicate(), WITHIN_S)
+    flags = ("--people", "16", "--speed", "8", "--at", "48.137,11.575")
+    async with running_demo(data, *flags) as url, open_http(url, timeout_s=60) as http:
+        yield Demo(url, http)
 
 
 async def test_a_server_that_is_no_demo_has_no_such_routes(server: RunningServer) -> None:

@@ -1,0 +1,57 @@
+"""A stranger's first minute: they start the demo, open its address, and watch a city at work."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from tests.support.browser import Browser, Page
+from tests.support.demo import running_demo
+from tests.support.wait import wait_until
+
+FIRST_MINUTE_S = 60.0
+WITHIN_S = 40.0
+
+
+async def claims_of(page: Page) -> int:
+    """Return the claims of the promise in the bar of the console; 0 while it is not there."""
+    text = " ".join(await page.raw.locator(".promise").all_inner_texts())
+    assert not text or "0 doubled" in text, text
+    found = re.search(r"([\d,.]+) claims", text)
+    return int(re.sub(r"\D", "", found[1])) if found else 0
+
+
+async def test_a_strangers_first_minute(browser: Browser, tmp_path: Path) -> None:
+    """Within a minute of the start, one click on the start page opens a console in which people move and jobs are won.
+    Nothing goes wrong, and no other server is asked. A gateway that is killed takes nothing with it.
+    """
+    began_s = time.monotonic()
+    async with running_demo(tmp_path / "data", "--people", "40") as url, browser.new_page() as page:
+        await page.resize(1280, 800)
+        await page.goto(f"{url}/")
+        await page.raw.get_by_role("button", name="Admin").click()
+        await page.raw.wait_for_url("**/console/**")
+        await wait_until(lambda: claims_of(page), within_s=WITHIN_S, what="a claim in the bar of the console")
+        took_s = time.monotonic() - began_s
+        city = page.raw.locator("canvas.maplibregl-canvas").first
+        seen = await city.screenshot()
+        await wait_until(lambda: _has_changed(page, seen), within_s=WITHIN_S, what="dots that move")
+        await page.save_screenshot("first-minute-console")
+        assert took_s < FIRST_MINUTE_S
+        assert page.find_flaws() == []
+
+        page.expected_errors = ("ERR_", "WebSocket")  # of what the killed gateway did not answer
+        await page.raw.get_by_role("link", name="System").click()
+        await page.raw.get_by_role("button", name="Kill a gateway").click()
+        before = await claims_of(page)
+        await wait_until(lambda: _is_above(page, before + 2), within_s=WITHIN_S, what="claims after the kill")
+        assert page.find_flaws() == []
+
+
+async def _has_changed(page: Page, before: bytes) -> bool:
+    return await page.raw.locator("canvas.maplibregl-canvas").first.screenshot() != before
+
+
+async def _is_above(page: Page, claims: int) -> bool:
+    return await claims_of(page) > claims

@@ -52,7 +52,7 @@ class SignatureImage:
         self._is_stored = self._is_kept = False
 
     async def store(self) -> None:
-        """Store the image, once. Raises Unavailable, Indeterminate. While SQL is unavailable, its row is inserted
+        """Store the image, once. Raises Unavailable. While SQL is unavailable, its row is inserted
         later, so that the customer can sign.
         """
         if self._is_stored:
@@ -61,7 +61,7 @@ class SignatureImage:
         archive, blobs = self._engine.archive, self._engine.blobs
         try:
             await file_rows.store_row(archive, self._row)
-        except Unavailable as error:
+        except (Unavailable, Indeterminate) as error:
             log.warning("signature_image_without_row", row=self._row.id, error=str(error))
             await deferred_rows.defer_row(blobs.temporary, self._row)
         await blobs.put(self._row.sha256, self._image)

@@ -32,6 +32,6 @@ class VaultFile:
             await send(start)
             await send({"type": "http.response.body", "body": b""})
             return
-        with self._engine.downloads.take(self._caller):
+        with self._engine.downloads.take(self._caller) as transfer:
             await send(start)
-            await send_pieces(scope, receive, send, write_package(self._engine, self._receipt))
+            await send_pieces(scope, receive, send, write_package(self._engine, self._receipt), transfer)

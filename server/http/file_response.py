@@ -46,10 +46,10 @@ class FileResponse:
         if scope["method"] == "HEAD":
             await _send_head(send, 200, headers)
             return None
-        with self._slots.take(self._caller):
+        with self._slots.take(self._caller) as transfer:
             pieces = await self._open_blob()
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send_pieces(scope, receive, send, pieces)
+            await send_pieces(scope, receive, send, pieces, transfer)
         return None
 
 

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from engine.errors import Unavailable
+from engine.files.transfer_slots import Transfer
 from server.http.http_protocol import ABORT_EXTENSION
 
 STALL_S = 60.0
@@ -23,7 +24,9 @@ STALL_S = 60.0
 log = structlog.get_logger("http")
 
 
-async def send_pieces(scope: Scope, receive: Receive, send: Send, pieces: AsyncGenerator[bytes]) -> None:
+async def send_pieces(
+    scope: Scope, receive: Receive, send: Send, pieces: AsyncGenerator[bytes], transfer: Transfer
+) -> None:
     """Send the body of a response that has begun. If the store fails in between, or the client stalls, the connection
     is aborted, so that no client takes a part for the whole. Raises ClientDisconnect.
     """
@@ -33,12 +36,13 @@ async def send_pieces(scope: Scope, receive: Receive, send: Send, pieces: AsyncG
             async for piece in pieces:
                 if gone.done():
                     raise ClientDisconnect
-                async with asyncio.timeout(STALL_S):
+                async with transfer.wait_for_client(STALL_S):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     except (TimeoutError, Unavailable) as error:
         log.warning("download_ended", path=scope["path"], error=repr(error))
         scope["extensions"][ABORT_EXTENSION]()
+        await asyncio.wait([gone], timeout=1.0)  # else uvicorn logs an incomplete response
         raise ClientDisconnect from error
     finally:
         gone.cancel()

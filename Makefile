@@ -98,7 +98,7 @@ faults: $(VENV)/ready
 
 # Show that the fault suite catches each mutant of the scripts. `make test` takes some of them.
 mutants: $(VENV)/ready
-	CALLOUT_TEST_MUTANTS=all $(BIN)/python -m pytest -q --numprocesses $(WORKERS) tests/nemesis/test_mutants.py
+	CALLOUT_TEST_MUTANTS=all $(BIN)/python -m pytest -q --numprocesses $(WORKERS) tests/nemesis/test_mutants.py tests/archive/test_ledger_mutants.py
 
 fmt: $(VENV)/ready
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format . ; $(BIN)/python web/check.py fmt

@@ -154,3 +154,13 @@ def test_every_test_has_a_docstring() -> None:
             if is_test and not ast.get_docstring(node):
                 silent.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
     assert silent == []
+
+
+def test_the_migrations_are_one_chain() -> None:
+    """Each migration follows the one before it: two that were written at the same time do not have one number."""
+    files = sorted((ROOT / "engine/sql/migrations/versions").glob("0*.py"))
+    numbers = [
+        re.findall(r'^(?:down_)?revision(?:: \S+)? = "?(\w+)"?', path.read_text(), re.MULTILINE) for path in files
+    ]
+    assert [number for number, _ in numbers] == [path.name[:4] for path in files]
+    assert [before for _, before in numbers] == ["None", *(number for number, _ in numbers[:-1])]

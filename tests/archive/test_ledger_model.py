@@ -7,9 +7,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from contextlib import AsyncExitStack
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import msgspec
@@ -17,21 +19,20 @@ import orjson
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 
-from engine.archive import apply, ledger_checker, ledger_reader, ledger_refill, ledger_rows, reader
+from engine.archive import apply, ledger_checker, ledger_reader, ledger_rows
 from engine.domain import codes, disputes, earnings, jobs, payouts
 from engine.domain.jobs import CommandInput
 from engine.domain.payments import Payment, PaymentOutcome, put_payment
 from engine.domain.payouts import NewPayout
 from engine.errors import InsufficientBalance, Refused
 from engine.process.settings import Settings
-from engine.sql.database import Archive, open_archive
-from engine.sql.ledger_tables import ledger_entries, ledger_lines
-from engine.sql.schema import checkpoints, epochs, events
+from engine.sql.ledger_tables import ledger_lines
 from engine.startup import open_engine
-from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, UserId
+from engine.types import JobId, Principal, ServiceId, UserId
 from engine.workers import archiver
+from tests.archive.ledger_copy import read_ledger, write_anew
 from tests.archive.test_refunds import ADMIN_CALLER, PAYMENT_SERVICE, archive_and_forget
 from tests.support import people
 from tests.support.booked_money import create_account, fee_of
@@ -41,6 +42,12 @@ from tests.support.state_machine import EngineMachine, run_examples
 MEDIATOR = Principal(UserId("cli_mediator"), "mediator")
 PER_MILLE = {"marketplace": 100, "direct_booking": 0}
 MAX_JOBS = 3
+HAPPENINGS = {
+    *("part", "repeat", "forgotten job", "failed refund", "failed refund of a forgotten job", "resolve with a dispute"),
+    *("archiver killed: transaction", "archiver killed: after", "refund after a payout"),
+    *("payout: paid", "payout: failed", "payout: refused"),
+}
+"""What each run must have seen."""
 
 
 class Charge(msgspec.Struct):
@@ -52,11 +59,15 @@ class Charge(msgspec.Struct):
 
 
 class Work(msgspec.Struct):
-    """A job of the model: its charges, whether it is done and whether a dispute about it is open."""
+    """A job of the model: its charges, its refunds by reference, and those that have failed; whether it is done, and
+    the open dispute about it.
+    """
 
     name: JobId
     blueprint: str
     charges: dict[str, Charge] = {}
+    refunds: dict[str, Payment] = {}
+    failed: set[str] = set()
     is_done: bool = False
     dispute: str = ""
     is_forgotten: bool = False
@@ -71,6 +82,8 @@ class LedgerModel(EngineMachine):
 
     service: ServiceId
     customer: Principal
+    seen: ClassVar[Counter[str]] = Counter()
+    """How often each kind of event of a ledger's life happened, over all examples."""
 
     @initialize()
     def begin(self) -> None:
@@ -130,13 +143,29 @@ class LedgerModel(EngineMachine):
             self.wait(self._put(work.name, too_much))
         if left:
             part = msgspec.structs.replace(too_much, amount=max(1, left * share // 1000))
-            is_first = not own and charge.back == 0
+            is_first = not own and charge.back == 0 and reference not in work.refunds
             self._report(work, msgspec.structs.replace(part, reference=reference, of=None) if is_first else part)
+
+    @precondition(lambda self: any(work.refunds.keys() - work.failed for work in self.works))
+    @rule(data=st.data())
+    def fail_refund(self, data: st.DataObject) -> None:
+        """A refund that was made fails at the bank; then it cannot be made again under its reference."""
+        work = data.draw(st.sampled_from([work for work in self.works if work.refunds.keys() - work.failed]))
+        reference = data.draw(st.sampled_from(sorted(work.refunds.keys() - work.failed)))
+        self.seen["failed refund" + " of a forgotten job" * work.is_forgotten] += 1
+        refund = work.refunds[reference]
+        of = refund.of or reference
+        for wrong in ({"amount": refund.amount + 1}, {"currency": "EUR"}):
+            failed = msgspec.structs.replace(refund, status="failed", of=of, **wrong)
+            with pytest.raises(Refused):
+                self.wait(self._put(work.name, failed))
+        self._report(work, msgspec.structs.replace(refund, status="failed", of=of))
 
     @precondition(lambda self: self.words)
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
         """Report a payment again: nothing changes."""
+        self.seen["repeat"] += 1
         job, word = data.draw(st.sampled_from(self.words))
         assert self.wait(self._put(job, word)).repeated
 
@@ -151,9 +180,15 @@ class LedgerModel(EngineMachine):
     def _report(self, work: Work, word: Payment) -> None:
         done = self.wait(self._put(work.name, word))
         if word.status == "captured":
+            self.seen["part" if work.charges else "capture"] += 1
             work.charges[word.reference] = Charge(word.amount, word.currency)
-        else:
+        elif word.status == "refunded":
+            self.seen["refund after a payout"] += "paid" in dict(self.payouts.values()).values()
+            work.refunds[word.reference] = word
             work.charges[word.of or word.reference].back += word.amount
+        else:
+            work.failed.add(word.reference)
+            work.charges[word.of or word.reference].back -= word.amount
         job = orjson.loads(bytes(done.job))
         assert job["paid_amount"] - job["refunded_amount"] == work.net()
         work.is_done, work.is_forgotten = job["phase"] == "done", False
@@ -164,6 +199,7 @@ class LedgerModel(EngineMachine):
     def go_on(self, data: st.DataObject, how: str) -> None:
         """Complete a direct booking, or open or resolve a dispute about it."""
         work = data.draw(st.sampled_from([work for work in self.works if self._is_open(work)]))
+        self.seen[f"{how} with a dispute" if work.dispute else how] += 1
         if work.dispute and how in ("resume", "resolve"):
             outcome: Any = "resume" if how == "resume" else "complete"
             self.wait(disputes.take_dispute(self.engine, MEDIATOR, work.dispute))
@@ -189,6 +225,7 @@ class LedgerModel(EngineMachine):
     def forget(self, data: st.DataObject) -> None:
         """Delete a done job and its log from Redis."""
         work = data.draw(st.sampled_from([work for work in self.works if self._can_be_forgotten(work)]))
+        self.seen["forgotten job"] += 1
         self.wait(archive_and_forget(self.engine, work.name))
         work.is_forgotten = True
 
@@ -204,6 +241,7 @@ class LedgerModel(EngineMachine):
     @rule(where=st.sampled_from(("transaction", "after")))
     def kill_the_archiver(self, where: str) -> None:
         """Let the archiver die in its transaction, or after it; the next one continues."""
+        self.seen[f"archiver killed: {where}"] += 1
         target: Any = (ledger_rows, "apply_rows") if where == "transaction" else (apply, "apply_batch")
         original = getattr(*target)
 
@@ -224,6 +262,7 @@ class LedgerModel(EngineMachine):
         new = NewPayout(technician=self.technician, amount=amount, currency="USD", reference=uuid.uuid4().hex)
         request = payouts.request_payout
         if amount > available:
+            self.seen["payout: refused"] += 1
             with pytest.raises(InsufficientBalance):
                 self.wait(request(self.engine, ADMIN_CALLER, new))
             return
@@ -234,6 +273,7 @@ class LedgerModel(EngineMachine):
             if outcome != "requested":
                 self.wait(payouts.settle_payout(self.engine, PAYMENT_SERVICE, payout.id, outcome))
         self.payouts[payout.id] = amount, outcome
+        self.seen[f"payout: {outcome}"] += 1
 
     def check_books(self) -> tuple[int, int, int]:
         """Archive everything and compare the ledger with the model. Return the pending, available and paid-out
@@ -269,28 +309,24 @@ class LedgerModel(EngineMachine):
             self.check_books()
 
 
-async def read_ledger(archive: Archive) -> list[list[tuple[Any, ...]]]:
-    """Return all entries and lines."""
-    async with archive.begin_read() as conn:
-        return [
-            [tuple(row) for row in await conn.execute(select(table).order_by(*table.primary_key.columns))]
-            for table in (ledger_entries, ledger_lines)
-        ]
+@contextmanager
+def opened_model(settings: Settings) -> Iterator[asyncio.AbstractEventLoop]:
+    """Open the engine of the model, and yield its event loop."""
+    loop, stack = asyncio.new_event_loop(), AsyncExitStack()
+    try:
+        LedgerModel.loop = loop
+        engine = LedgerModel.engine = loop.run_until_complete(stack.enter_async_context(open_engine(settings)))
+        LedgerModel.service = loop.run_until_complete(people.service(engine))
+        LedgerModel.customer = loop.run_until_complete(people.customer(engine))
+        yield loop
+    finally:
+        loop.run_until_complete(stack.aclose())
+        loop.close()
 
 
-async def write_anew(archive: Archive, folder: Path) -> list[list[tuple[Any, ...]]]:
-    """Copy the events to an empty database, write its ledger from them, and return all entries and lines."""
-    copy = await open_archive(Settings(data=str(folder)))
-    for table in (checkpoints, epochs, events):
-        async with archive.begin_read() as conn:
-            rows = [dict(row) for row in (await conn.execute(select(table))).mappings()]
-        async with copy.begin_write() as conn:
-            await conn.execute(insert(table), rows)
-    with mock.patch.object(ledger_refill, "PAGE_SIZE", 7):
-        await ledger_refill.refill(copy, DEFAULT_ZONE, await reader.checkpoint(copy, DEFAULT_ZONE))
-    written = await read_ledger(copy)
-    await copy.close()
-    return written
+def run_model(*, few: int = 8, many: int = 300) -> None:
+    """Run examples of about thirty steps."""
+    run_examples(LedgerModel, few=few, many=many, steps=30)
 
 
 def test_the_ledger_keeps_to_its_model(settings: Settings, tmp_path: Path) -> None:
@@ -298,18 +334,12 @@ def test_the_ledger_keeps_to_its_model(settings: Settings, tmp_path: Path) -> No
     and no payout exceeds the available amount. A ledger that is written again from the events has the same entries and
     lines.
     """
-    loop, stack = asyncio.new_event_loop(), AsyncExitStack()
-    try:
-        LedgerModel.loop = loop
-        engine = LedgerModel.engine = loop.run_until_complete(stack.enter_async_context(open_engine(settings)))
-        LedgerModel.service = loop.run_until_complete(people.service(engine))
-        LedgerModel.customer = loop.run_until_complete(people.customer(engine))
-        run_examples(LedgerModel, few=8, many=100, steps=30)
-        kept = loop.run_until_complete(read_ledger(engine.archive))
+    with opened_model(settings) as loop:
+        archive = LedgerModel.engine.archive
+        run_model()
+        kept = loop.run_until_complete(read_ledger(archive))
         assert len(kept[0]) > 30
-        compared, problems = loop.run_until_complete(ledger_checker.find_problems(engine.archive))
+        compared, problems = loop.run_until_complete(ledger_checker.find_problems(archive))
         assert (compared > 30, problems) == (True, [])
-        assert loop.run_until_complete(write_anew(engine.archive, tmp_path / "copy")) == kept
-    finally:
-        loop.run_until_complete(stack.aclose())
-        loop.close()
+        assert loop.run_until_complete(write_anew(archive, tmp_path / "copy")) == kept
+    assert LedgerModel.seen.keys() >= HAPPENINGS, LedgerModel.seen

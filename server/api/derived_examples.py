@@ -1,10 +1,9 @@
-"""Examples of requests and replies, for the OpenAPI document: each route has one of what it takes and of what it gives.
+"""Examples of requests and replies for the OpenAPI document: one of each body and each reply of a route.
 
 An example in server/api/examples.py was written for its route. All other examples are derived from the types: a struct
 that a written example contains is taken from there, so a job is the same job on every page, and each other field gets
-the value of its name in ``VALUES``. So a new route has an example at once, and a new field is in all of them. A test
-checks each example against its schema. (Rejected: to write all of them. The routes that nobody wrote one for were the
-half.)
+the value of its name in ``VALUES``. Therefore a new route has examples immediately, and a new field is in all of them.
+A test checks each example against its schema. (Rejected: to write all examples by hand. Half of the routes had none.)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``python -m server.api.typescript FILE`` writes them, from the same OpenAPI document that clients read: an interface for
 each schema, and the table ``Operations`` with query, body and reply of each route. ``make web`` and ``make check`` call
-it. The result is not in the repository: it follows from the code, and a bundle contains no types.
+it. The result is not in the repository, because it is generated from the code, and a bundle contains no types.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def types_text(document: Schema) -> str:
 
 
 def type_of(schema: Schema) -> str:
-    """Return a JSON Schema as a TypeScript type. What TypeScript cannot say, such as a pattern, is left out."""
+    """Return a JSON Schema as a TypeScript type. Constraints that TypeScript does not have, such as patterns, are left
+    out.
+    """
     if "$ref" in schema:
         return _type_name(schema["$ref"].rpartition("/")[2])
     if "enum" in schema:

@@ -1,10 +1,10 @@
-"""Texts that come from a file or from a stranger, as a terminal may show them."""
+"""Make texts of files and strangers safe for a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """Return the text with what is not visible as escapes. Control characters could give orders to the terminal, and
-    marks of direction could show another text than there is.
+    """Return the text with escapes in place of invisible characters. Control characters could control the terminal, and
+    direction marks could make it show another text.
     """
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

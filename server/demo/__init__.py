@@ -1,1 +1,1 @@
-"""``callout demo``: a server with a simulated city around it, and what a visitor may do there."""
+"""``callout demo``: a server with a simulated city around it, and the functions for its visitors."""

@@ -12,7 +12,9 @@ ANY_PUBLIC_ADDRESS = ("192.0.2.1", 9)
 
 
 class Reach(NamedTuple):
-    """Whom a demo answers: ``is_lan`` the local network, ``has_tls`` with TLS, ``is_open`` with logins of one click."""
+    """Which callers a demo answers. ``is_lan``: the local network. ``has_tls``: also with TLS. ``is_open``: the
+    one-click logins also for the local network.
+    """
 
     is_lan: bool = False
     has_tls: bool = False
@@ -28,5 +30,5 @@ def local_address() -> str:
 
 
 def lan_url(url: str) -> str:
-    """Return the URL of a server of this machine as other devices reach it."""
+    """Return the URL with which other devices reach a server of this machine."""
     return f"http://{local_address()}:{urlsplit(url).port}"

@@ -14,8 +14,8 @@ from engine.process.settings import Settings
 from server.simulation.child_server import ChildError
 
 VERSION_OFFSET = 1_000
-"""Added to the version: a key such as `managed@7` always names the same blueprint, also if the data is used later by a
-server that is no demo."""
+"""Added to the version, so that a key such as `managed@7` always names the same blueprint, even if a server that is not
+a demo uses the data later."""
 
 
 def demo_environment(settings: Settings, data: Path) -> dict[str, str]:

@@ -19,17 +19,18 @@ FIRST_BOOKING_S = 4.0
 CANCEL_PROBABILITY = 0.05
 BLUEPRINT_WEIGHTS = {"home_service": 40, "managed": 22, "direct_booking": 14, "marketplace": 12, "delivery": 12}
 SOON_PROBABILITY, TOMORROW_PROBABILITY = 0.15, 0.15
-"""How probable it is that managed work is booked for the next minute, and that a customer also books for tomorrow."""
+"""The probability that managed work is booked for the next minute, and the probability that a customer also books for
+tomorrow."""
 SOON_S = (20.0, 75.0)
 NEAR_TRIES = 12
-"""Of how many addresses the nearest is chosen for work that shall be near somebody."""
+"""The number of random addresses from which the nearest is chosen, for work that must be near a person."""
 GUEST_PROBABILITY, GUEST_M = 0.25, 900.0
-"""How probable a booking near a guest technician is who waits for work, and how near it is."""
+"""The probability of a booking near a guest technician who waits for work, and its largest distance (m)."""
 
 
 class Bookings:
     """The bookings of all customers. ``mean_s`` is the mean time between two bookings of one customer, in seconds.
-    ``guests`` returns where the visitors are who wait for work as technicians.
+    ``guests`` returns the positions of visitors who wait for work as technicians.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Bookings:
         self._guests = guests
         self._mean_s = mean_s
         self._first = ["home_service", "managed", "direct_booking", "marketplace", "delivery"]
-        """What is booked first, so that a visitor sees each kind of work soon."""
+        """The blueprints of the first bookings, so that a visitor soon sees each kind of work."""
 
     async def book_forever(self, customer: TalkingCustomer) -> None:
         """Book jobs until cancelled, the first one soon. Raises Refusal or Unreachable."""

@@ -35,9 +35,11 @@ DRIVE_S = 80.0
 BUSY_TECHNICIANS_SHARE = 0.6
 MIN_CUSTOMERS = 4
 FIRST_PEOPLE = 16
-"""How many people are there before the demo says that it is ready. The others come while the first ones work."""
+"""The number of people who are created before the demo reports that it is ready. The others are added while the first
+ones work."""
 MAX_GROWTH = 2
-"""How many accounts are created at once after that: the hash of a password takes a tenth of a second of a core."""
+"""The most accounts that are created at the same time after that, because a password hash takes a tenth of a second of
+a core."""
 FORGET_EVERY_S = 30.0
 SHOW_EVERY_S = 0.5
 RETRY_S = 3.0
@@ -46,7 +48,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class City:
-    """The people of one demo. ``people`` is how many customers and technicians there will be."""
+    """The people of one demo. ``people`` is the final number of customers and technicians."""
 
     def __init__(
         self, simulation: Simulation, credentials: DemoCredentials, town: Town, guests: Guests, people: int
@@ -112,7 +114,7 @@ class City:
             await self._add_staff(kind(self.simulation, account))
 
     async def run(self, group: asyncio.TaskGroup, more_people: list[partial[Coroutine[Any, Any, None]]]) -> None:
-        """Run all people until cancelled. Those of ``more_people`` come while the first ones work."""
+        """Run all people until cancelled. Those of ``more_people`` are added while the first ones work."""
         self._began_at = asyncio.get_running_loop().time()
         at_work: set[Person] = set()
         free = asyncio.Semaphore(MAX_GROWTH)
@@ -133,13 +135,13 @@ class City:
         await asyncio.gather(*(add_one(add) for add in more_people))
 
     def _work_of(self, person: Person) -> Work | None:
-        """Return what a person does all the time; None if they only react."""
+        """Return the continuous work of a person; None if they only react to events."""
         if isinstance(person, TalkingCustomer):
             return partial(self._bookings.book_forever, person)
         return person.run if isinstance(person, Driver | DayPlanner) else None
 
     def _create_bookings(self) -> Bookings:
-        """Return the bookings by which ``BUSY_TECHNICIANS_SHARE`` of the technicians are busy."""
+        """Return bookings at a rate that keeps ``BUSY_TECHNICIANS_SHARE`` of the technicians busy."""
         pace = self.simulation.pace
         seconds_a_job = sum(pace.work_s) / 2 + sum(pace.reaction_s) / 2 + DRIVE_S / pace.speed
         mean_s = seconds_a_job * self._customer_count / (BUSY_TECHNICIANS_SHARE * self._technician_count)
@@ -147,7 +149,7 @@ class City:
         return Bookings(self.simulation, self.town, self.technicians, guests, self._rng, mean_s)
 
     async def show_summary(self, console: Console) -> None:
-        """Show what happens until cancelled."""
+        """Show the summary until cancelled."""
         with dashboard.open_display(console) as show:
             since_forget_s = 0.0
             while True:
@@ -184,8 +186,8 @@ class City:
 
 
 async def run_person(person: Person, work: Work) -> None:
-    """Run ``work`` of a person again and again. A fault of the server only interrupts them. Without an account that may
-    work they leave: a visitor of the demo may have suspended it.
+    """Run the ``work`` of a person repeatedly. A fault of the server only interrupts it. It ends if the account may no
+    longer work, because a visitor of the demo may have suspended it.
     """
     while True:
         try:

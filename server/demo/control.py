@@ -1,4 +1,6 @@
-"""The side of the demo that answers ``/demo/…``: its server relays those requests to it (server/web/demo_relay.py)."""
+"""Answer the requests to ``/demo/…``, which the demo's server relays to the demo's process
+(server/web/demo_relay.py).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from server.web.demo_relay import LINK_FILE, MAX_ANSWER_BYTES, Answer, DemoLink,
 
 
 class Refused(Exception):
-    """Raised if the demo does not do what was asked. ``code`` is a code of the API's errors."""
+    """Raised if the demo refuses a request. ``code`` is a code of the API's errors."""
 
     def __init__(self, code: str, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)
@@ -26,8 +28,8 @@ class Refused(Exception):
 
 
 class DemoRoute(NamedTuple):
-    """What answers a method and path. ``is_for_all``: without the checks of the guard, since it shows nothing private
-    and changes nothing.
+    """The function that answers a method and path. ``is_for_all``: the guard is not asked, because the answer shows
+    nothing private and changes nothing.
     """
 
     answer: Callable[[Visit], Awaitable[Answer]]
@@ -40,8 +42,8 @@ def json_answer(content: Any) -> Answer:
 
 
 class DemoControl:
-    """The listener for the server's relay. ``routes`` are by method and path; they are added as the demo starts.
-    ``real_peers`` has the callers whose connection came through a forwarder, by the port of that connection.
+    """The listener for the server's relay. ``routes`` are by method and path; the demo adds them at its start.
+    ``real_peers`` has the addresses of callers behind a forwarder, by the port of the forwarder's connection.
     """
 
     def __init__(self, key: str, *, is_open: bool) -> None:

@@ -1,4 +1,4 @@
-"""The counters of a demo that must stay 0, while it runs: computed from what the simulated users received.
+"""The counters of a running demo that must stay 0. They are computed from what the simulated users received.
 
 ``two_holders`` comes from the replies to claims and the jobs in events (server/simulation/holder_checker.py), ``lost``
 and ``doubled`` from events and chat messages (live_delivery.py, message_checker.py), ``overlapping`` from the schedules
@@ -30,7 +30,7 @@ RETRY_S = 1.0
 
 
 class Counters:
-    """The counters of one demo. ``observer`` is the admin whose events the schedules are checked by."""
+    """The counters of one demo. ``observer`` is the admin with whose events the schedules are checked."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
@@ -60,14 +60,14 @@ class Counters:
         return json_answer(self.read())
 
     async def settle_forever(self) -> None:
-        """Decide what has waited long enough, until cancelled."""
+        """Decide open cases that have waited long enough, until cancelled."""
         while True:
             await asyncio.sleep(SETTLE_EVERY_S)
             self._simulation.delivery.settle(time.monotonic())
             self._simulation.holders.settle(time.monotonic())
 
     async def follow_log_forever(self, url: str) -> None:
-        """Read the log of the zone until cancelled, also over faults of Redis."""
+        """Read the log of the zone until cancelled, and continue after faults of Redis."""
         delivery = self._simulation.delivery
 
         def take(event: Event) -> None:
@@ -88,7 +88,7 @@ def redis_url(data: Path, configured: str | None) -> str | None:
 
 
 async def pause_redis(url: str, seconds: float) -> None:
-    """Let Redis answer nobody for some seconds. It goes on by itself, also if the demo ends meanwhile."""
+    """Let Redis pause for ``seconds``. It continues by itself, even if the demo ends meanwhile."""
     client = redis.Redis.from_url(url)
     try:
         await client.client_pause(round(1000 * seconds), all=True)

@@ -1,7 +1,8 @@
-"""The faults that a visitor of a demo may cause: a gateway is killed, Redis pauses, and phones lose their connection.
+"""The faults that a visitor of a demo may cause: the kill of a gateway, a pause of Redis, and lost connections of
+phones.
 
-Nothing is simulated in the server: the process gets SIGKILL, the embedded Valkey pauses its clients, and the sockets of
-simulated users are aborted. The counters of the demo show that nothing is lost by it.
+The faults are real: the process gets SIGKILL, the embedded Valkey pauses its clients, and the sockets of simulated
+users are aborted. The counters of the demo show that nothing is lost.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from server.web.demo_relay import Answer, Visit
 KILL_EVERY_S = 12.0
 """The least time between two kills. A server ends if a gateway ends five times in a row within 10 s of its start."""
 ANSWER_S = 0.3
-"""The time in which the answer reaches the visitor: the gateway that relays it is the one that is killed."""
+"""The delay of the kill (s), so that the answer reaches the visitor first: it is relayed by the gateway that is
+killed."""
 PAUSE_S = 5.0
 CUT_SHARE = 0.3
 

@@ -1,9 +1,10 @@
-"""Who may use the one-click logins and the faults of a demo: a person at this machine, in a page of this server.
+"""Check who may use the one-click logins and the faults of a demo: only a person at this machine, in a page of this
+server.
 
-Anybody who reaches these routes is an admin with one request. Therefore three things are checked. The peer is this
-machine, because others may reach the port. The ``Host`` names this machine: with DNS rebinding, a page of a stranger
-gets a name that leads to 127.0.0.1, and the browser then takes the page and this server for the same site. And a
-browser says that the request comes from a page of this server, because any page may send a POST.
+A caller of these routes can become an admin with one request. Therefore three things are checked. The peer must be this
+machine, because others may reach the port. The ``Host`` must name this machine: with DNS rebinding, a stranger's page
+has a name that resolves to 127.0.0.1, and the browser then treats the page and this server as the same site. The
+browser must report that the request comes from a page of this server, because any page may send a POST.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ SAME_SITE = (None, "same-origin", "none")
 
 
 def refusal_of(visit: Visit, peer: str, *, is_open: bool) -> str:
-    """Return why the visit is refused, "" if it is not. ``peer`` is the address of the caller, and ``is_open`` whether
-    the demo answers the whole network (`--lan-open`).
+    """Return why the visit is refused; "" if it is allowed. ``peer`` is the address of the caller, and ``is_open``
+    whether the demo answers the whole network (`--lan-open`).
     """
     if not is_open and not _is_loopback(peer):
         return "Only this machine may do this; `callout demo --lan-open` allows it to the whole network"
@@ -40,7 +41,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def _is_own_name(name: str, *, is_open: bool) -> bool:
-    """Return whether a name or address leads to this machine without a DNS that others control."""
+    """Return whether a name or address is this machine's, without asking a DNS server that others control."""
     if name == "localhost" or _is_loopback(name):
         return True
     own = socket.gethostname().lower()

@@ -1,7 +1,7 @@
-"""The accounts of the people who visit a demo: one click signs in, and they take part in the city.
+"""The accounts for visitors of a demo. A visitor signs in with one click and takes part in the city.
 
-No simulated person uses these accounts. A guest technician is approved and has all services; where they are is read
-while somebody uses the account, so that the city leaves work near by to them (``courtesy_s``).
+No simulated person uses these accounts. A guest technician is approved and has all services. Their position is read
+while somebody uses the account, so that simulated technicians leave nearby work to them (``courtesy_s``).
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from server.simulation.drive import Position, distance_m
 from server.web.demo_relay import Answer, Visit
 
 COURTESY_S = 15.0
-"""How much longer simulated technicians think of a job near a free guest: a person needs time to read an offer."""
+"""How much longer (s) simulated technicians wait before they claim a job near a free guest, because a person needs time
+to read an offer."""
 COURTESY_M = 1_200.0
 WATCH_EVERY_S = 3.0
 BOX_DEGREES = 0.1
-"""Half the width of the box around the town in which guests are looked for."""
+"""Half the width (degrees) of the box around the town in which guests are searched."""
 MAX_NUMBER = 99
 
 
 class GuestRole(NamedTuple):
-    """A role that a visitor may have, the name of its account, and what the start page says of it."""
+    """A role for visitors, the name of its account, and its text on the start page."""
 
     name: str
     title: str
@@ -135,16 +136,16 @@ class Guests:
         return body["email"], body["password"]
 
     def free_technicians(self) -> list[Position]:
-        """Return where the guest technicians are who are online and have no job."""
+        """Return the positions of guest technicians who are online and have no job."""
         return [place for place in self._technicians.values() if place is not None]
 
     def courtesy_s(self, place: Position) -> float:
-        """Return how much longer a simulated technician should think of a job at ``place``."""
+        """Return how much longer (s) a simulated technician should wait before they claim a job at ``place``."""
         is_near = any(distance_m(guest, place) < COURTESY_M for guest in self.free_technicians())
         return COURTESY_S if is_near else 0.0
 
     async def watch_forever(self) -> None:
-        """Read where the guest technicians are until cancelled. Without a guest, read nothing."""
+        """Read the positions of guest technicians until cancelled. Without a guest, read nothing."""
         lat, lon = self._place
         box = f"{lon - BOX_DEGREES:.4f},{lat - BOX_DEGREES:.4f},{lon + BOX_DEGREES:.4f},{lat + BOX_DEGREES:.4f}"
         while True:

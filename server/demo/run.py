@@ -46,13 +46,14 @@ REACTION_S, WORK_S = (0.3, 1.2), (10.0, 26.0)
 MAX_RECENT_SAMPLES = 20_000
 TOWN_SEED = 1
 TLS_PORT_OFFSET = 43
-"""The port of TLS is this much above the server's port: 8743."""
+"""The difference between the port of TLS (8743) and the server's port."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
     """The options of ``callout demo``. ``duration_s`` is in seconds; None: the demo runs until it is interrupted.
-    ``people`` is the number of customers and technicians, ``speed`` how many times faster than in reality they act.
+    ``people`` is the number of customers and technicians. ``speed`` is the factor by which they act faster than real
+    people.
     """
 
     settings: Settings
@@ -151,7 +152,7 @@ def _add_routes(control: DemoControl, city: City, guests: Guests, faults: Faults
 async def _run_all(
     child: ChildServer, city: City, guests: Guests, more_people: list[Any], options: DemoOptions, console: Console
 ) -> None:
-    """Run the city and all that watches it until cancelled. Raises ChildError if the server ends."""
+    """Run the city, its counters and its dashboard until cancelled. Raises ChildError if the server ends."""
     url = redis_url(Path(options.settings.data), options.settings.redis)
     async with asyncio.TaskGroup() as group:
         group.create_task(_raise_child_error(child))
@@ -164,7 +165,7 @@ async def _run_all(
 
 
 async def _open_lan(stack: AsyncExitStack, options: DemoOptions, url: str, data: Path, control: DemoControl) -> str:
-    """Return the URL for other devices, after opening the port of TLS if that is wanted."""
+    """Open the port of TLS if the options want it, and return the URL for other devices."""
     if not options.reach.has_tls:
         return lan_url(url) if options.reach.is_lan else url
     port = options.settings.port + TLS_PORT_OFFSET if options.settings.port else 0

@@ -1,4 +1,4 @@
-"""What customers of a demo can book, and how each service is done: one or several services for each blueprint."""
+"""The services that customers of a demo can book: one or several for each blueprint."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """TLS for the phones of a local network: a listener that forwards the decrypted bytes to the server of the demo.
 
-A browser gives geolocation, push and service workers only to pages with TLS. The certificate is made at each start by
-the library trustme, and is signed by an authority that exists only in memory; its certificate is written to the data
-directory, for a phone that shall trust it. (Rejected: TLS in the server itself. A server for more than a demo is behind
-a proxy, which renews its certificates.)
+Browsers allow geolocation, push and service workers only in pages with TLS. The library trustme makes the certificate
+at each start. It is signed by a certificate authority that exists only in memory; the authority's own certificate is
+written to the data directory, so that it can be installed on a phone. (Rejected: TLS in the server itself. A production
+server is behind a proxy, which renews its certificates.)
 
-The server sees all forwarded connections as coming from this machine. ``peers`` has the real addresses, so that the
-guard of the demo is not deceived.
+For the server, all forwarded connections come from this machine. ``peers`` has the real addresses for the guard of the
+demo.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class TownRoutes:
         self._geojson = msgspec.json.encode(town.geojson)
 
     def routes(self) -> dict[tuple[str, str], DemoRoute]:
-        """Return what this answers, by method and path."""
+        """Return the routes of the town, by method and path."""
         return {
             ("GET", "town"): DemoRoute(self._read_town, is_for_all=True),
             ("GET", "route"): DemoRoute(self._find_route, is_for_all=True),
@@ -44,6 +44,6 @@ def _position(text: str, name: str) -> Position:
         lat, lon = (float(part) for part in text.split(","))
     except ValueError:
         raise Refused("invalid", f"{name}: a latitude and a longitude, as 52.52,13.405") from None
-    if not (abs(lat) <= 90 and abs(lon) <= 180):  # also not a number
+    if not (abs(lat) <= 90 and abs(lon) <= 180):  # refuses NaN too
         raise Refused("invalid", f"{name}: at most 90 and 180 degrees")
     return lat, lon

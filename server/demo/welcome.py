@@ -1,4 +1,4 @@
-"""What a demo prints when it has started: a box with its addresses and logins, and a QR code for a phone."""
+"""Print the start message of a demo: a box with its addresses and logins, and a QR code for a phone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cells of demand that one session sees on a zone's map, and those that it was last sent."""
+"""The demand cells that one session sees on a zone's map, and the cells of its last frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_FRAME_CELLS = 400
 
 
 class DemandView:
-    """The layer of demand in a view. ``is_behind`` is whether the session may have to be sent something."""
+    """The demand layer of a view. ``is_behind`` is true if there may be something to send to the session."""
 
     def __init__(self, box: MapBox, demand: DemandCells) -> None:
         self.is_behind = True
@@ -28,8 +28,8 @@ class DemandView:
 
     def take_members(self, *, is_snapshot: bool) -> dict[str, Any]:
         """Return the members of the next frame: ``demand`` has cells that are new or changed, ``demand_left`` the names
-        of those that are no longer shown. A snapshot has all cells, a later frame only what changed, and neither
-        member if nothing did. The caller sends them: the view counts them as sent.
+        of those that are no longer shown. A snapshot has all cells, a later frame only changes; without a change it has
+        neither member. The caller must send them, because the view counts them as sent.
         """
         if is_snapshot:
             self._sent = {}

@@ -1,8 +1,9 @@
 """The event streams of links to jobs (`GET /v1/shares/{token}`).
 
-A stream reads its job every ``READ_EVERY_S`` seconds and sends what has changed. (Rejected: a session of the hub, which
-the relay wakes. A session is a user's, its recipients follow from roles and channels, and none of that fits somebody
-without an account. What a link shows would have a second home.) A job has few links, and few people follow one.
+A stream reads its job every ``READ_EVERY_S`` seconds and sends the changes. A job has few links, and few people follow
+a link. (Rejected: a session of the hub, which the relay wakes. A session belongs to a user, and its events follow from
+roles and channels, which a person without an account does not have. The content of a link would then be computed at two
+places.)
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from server.http.responses import Header
 
 READ_EVERY_S = 2.0
 REPEAT_EVERY_S = 15.0
-"""After so many seconds without a change the object is sent again: its age and arrival have changed, and a proxy does
-not close the connection."""
+"""The time without a change after which the object is sent again, because its age and arrival have changed, and so that
+a proxy does not close the connection."""
 MAX_OF_LINK, MAX_OF_PROCESS = 20, 1_000
 """The most streams of one link at one process, and of all links."""
 
@@ -43,8 +44,8 @@ class ShareStreams:
         return ShareStream(self, engine, token, first)
 
     def enter(self, token: str) -> None:
-        """Count a stream that begins. Raises RateLimited if too many follow this link, Unavailable if too many follow
-        any.
+        """Count a stream that begins. Raises RateLimited if this link has too many streams, Unavailable if the process
+        has too many.
         """
         if self._open[token] >= MAX_OF_LINK:
             raise RateLimited("Too many follow this link", retry_after=REPEAT_EVERY_S)
@@ -100,7 +101,9 @@ class ShareStream:
         await send({"type": "http.response.body", "body": b"event: end\ndata: {}\n\n", "more_body": True})
 
     async def _next_block(self) -> bytes | None:
-        """Return what is new as bytes: none if nothing is, or if it cannot be read now. None: the link has ended."""
+        """Return the next event as bytes; b"" if nothing has changed or the job cannot be read now; None if the link
+        has ended.
+        """
         try:
             shared = await shared_jobs.read_shared_job(self._engine, self._token)
         except NotFound:
@@ -114,7 +117,7 @@ class ShareStream:
 
 
 def _changing_part(shared: SharedJob) -> tuple[object, ...]:
-    """Return the members by which an event differs from the one before: not those that change with the clock."""
+    """Return the members whose change is worth an event: not those that change with the clock."""
     position = shared.position
     return shared.phase, shared.says, position and (position.at, position.stale)
 

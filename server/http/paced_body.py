@@ -1,7 +1,8 @@
 """Send a long body piece by piece, as fast as the client reads.
 
-The next piece is read only when the connection takes it, so that a client who does not read holds one piece and the
-connection's buffer of 64 KiB. Who reads nothing for ``STALL_S`` loses the connection: else a file stayed open for them.
+The next piece is read only when the connection accepts it, so that a client that does not read uses only one piece and
+the connection's buffer of 64 KiB. The connection of a client that reads nothing for ``STALL_S`` is aborted, because a
+file would stay open for it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ async def send_pieces(
     scope: Scope, receive: Receive, send: Send, pieces: AsyncGenerator[bytes], transfer: Transfer
 ) -> None:
     """Send the body of a response that has begun. If the store fails in between, or the client stalls, the connection
-    is aborted, so that no client takes a part for the whole. Raises ClientDisconnect.
+    is aborted, so that no client mistakes a part for the whole body. Raises ClientDisconnect.
     """
     gone = asyncio.ensure_future(_wait_for_disconnect(receive))
     try:

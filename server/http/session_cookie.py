@@ -1,10 +1,10 @@
 """The session of a page of this server: the refresh token in a cookie that scripts cannot read.
 
-The cookie is sent to ``/v1/auth`` alone, and only by pages of the same site (``SameSite=Strict``). A request that uses
-it must have the ``Origin`` of this server (server/http/origin.py). The access token is not in it: the page has that in
-its memory, and sends it itself, so no other request can be forged by a foreign page. (Rejected: the access token in a
-cookie as well, which would need a defence against forged requests on every route; the refresh token in the storage of
-the page, where any script that got into the page reads it.)
+Browsers send the cookie only to ``/v1/auth``, and only from pages of the same site (``SameSite=Strict``). A request
+that uses it must have the ``Origin`` of this server (server/http/origin.py). The access token is not in the cookie: the
+page has it in its memory and sends it itself, so that a foreign page cannot forge other requests. (Rejected: the access
+token in a cookie as well. Every route would need a defence against forged requests. Rejected: the refresh token in the
+storage of the page. Any injected script could read it.)
 
 Each app of this server has a cookie of its own (``console``, ``book``, ``tech``), so that one browser can be a
 customer, a technician and an admin at once, as in a demo.

@@ -1,7 +1,7 @@
 """The sample that each process adds every two seconds to those of all processes (engine/domain/stats.py).
 
-What was counted since a sample that did not reach Redis is in the next one. So a pause of Redis makes a hole in the
-ring, and no count is lost.
+Counts of a sample that did not reach Redis are included in the next sample. Therefore a pause of Redis leaves out
+steps, but no count is lost.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Sampler:
                 await asyncio.sleep(stats.STEP_S)
                 try:
                     await self.add_sample()
-                except CalloutError:  # Redis is away: what was counted is in the next sample
+                except CalloutError:  # Redis is unavailable: the counts are in the next sample
                     continue
 
     async def add_sample(self) -> None:
@@ -86,7 +86,9 @@ class Sampler:
         return {"sockets": len(gateway.sessions) - streams, "streams": streams, "lag_s": gateway.relay.lag_s}
 
     async def _read_open_jobs(self) -> dict[str, int]:
-        """Return how many live jobs each zone has. Only gateways read it: all processes would return the same."""
+        """Return the number of live jobs of each zone. Only gateways read it, because all processes would return the
+        same.
+        """
         if self._gateway is None:
             return {}
         zones, reads = self._engine.store.zones, self._engine.store.read_connection

@@ -1,4 +1,4 @@
-"""Look at JSON as a text, before or beside its decoding, within a time that the event loop can wait."""
+"""Check JSON as a text, before or besides its decoding, fast enough for the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bids: simulated technicians make them, and simulated customers choose one."""
+"""Bids: simulated technicians create them, and simulated customers choose one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.simulation.person import Person
 
 BID_PROBABILITY = 0.6
 PRICE_RANGE = (0.85, 1.25)
-"""A bid, as a part of what the customer offers."""
+"""The range of a bid, as a factor of the customer's amount."""
 PRICE_STEP = 100
 CHOOSE_S = (5.0, 12.0)
 """How long a customer waits for further bids after the first one."""
@@ -53,7 +53,7 @@ class Chooser:
         self._bids: dict[str, dict[str, Frame]] = defaultdict(dict)
 
     def handle(self, event: Frame) -> None:
-        """Take a bid, and begin to choose at the first one of a job."""
+        """Record a bid. At the first bid of a job, begin to choose."""
         if event["type"] == "bid.created":
             bid = event["data"]["bid"]
             if not self._bids[bid["job"]]:

@@ -24,7 +24,7 @@ class Dispatcher(Person):
         self._known: set[str] = set()
 
     def handle(self, event: Frame) -> None:
-        """Begin with a new order."""
+        """Start the work on a new order."""
         job = job_in_event(event)
         if event["type"] == "job.created" and job.get("blueprint") == "delivery":
             self._begin(job["id"])
@@ -46,6 +46,6 @@ class Dispatcher(Person):
     async def _prepare(self, job: str) -> None:
         for step in STEPS:
             await asyncio.sleep(self._rng.uniform(*THINK_S) / self.simulation.pace.speed)
-            with suppress(Refusal):  # somebody else has taken the step, or the order was cancelled
+            with suppress(Refusal):  # somebody else has done the step, or the order was cancelled
                 await self.account.request("POST", f"/v1/jobs/{job}/{step}", {})
         self._known.discard(job)

@@ -1,6 +1,6 @@
-"""Confirmation codes at the door: the customer says them in the chat, and the technician finds them there.
+"""Confirmation codes at the door: the customer sends them in the chat, and the technician reads them there.
 
-People would say a code aloud. The chat is the one way that works between a simulated person and a visitor.
+Real people would say a code aloud. Only the chat works between a simulated person and a visitor.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class HeardCodes:
         self._used: dict[str, set[str]] = defaultdict(set)
 
     def hear(self, job: str, text: str) -> None:
-        """Note the codes in a message."""
+        """Store the codes in a message."""
         self._unused[job] += [code for code in _CODE.findall(text) if code not in self._used[job]]
 
     def forget(self, job: str) -> None:
@@ -44,7 +44,7 @@ class HeardCodes:
         self._used.pop(job, None)
 
     async def ask(self, job: str, step: str) -> str | None:
-        """Return the newest code that was not used yet, after asking for it; None if nobody answers."""
+        """Ask for a code, and return the newest unused one; None if nobody answers."""
         if not self._unused[job]:
             await self._conversations.say_in(job, QUESTIONS[step])
         for _ in range(round(ANSWER_S / POLL_S)):
@@ -68,7 +68,7 @@ class CodeSayer:
             self._person.start(self._say_code(job))
 
     def handle(self, event: Frame) -> None:
-        """Say the first code when the technician has arrived: a visitor may not know that they must ask."""
+        """Send the first code when the technician has arrived, because a visitor may not know that they must ask."""
         if event["type"] == "technician.arrived" and (job := job_in_event(event).get("id")):
             self._person.start(self._say_code(job))
 

@@ -1,9 +1,9 @@
 """Find jobs with two holders, by what clients received: the replies to claims, and the jobs in events.
 
-A job has a ``version``, which rises with each change. Two holders are proven in two ways. Two clients saw the same
-version with different holders. Or two technicians were told that the job is theirs, and nobody saw a version between
-the two claims in which the first one did not hold it any more. The second way waits ``SETTLE_S`` seconds for that
-version, because the event may still be on its way.
+A job has a ``version``, which rises with each change. There are two proofs of two holders. First: two clients received
+the same version with different holders. Second: two technicians got the reply that they hold the job, and no client
+received a version between the two claims in which the first technician no longer held it. The second proof waits
+``SETTLE_S`` seconds for such a version, because its event may still arrive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ class _Suspicion(NamedTuple):
 
 @dataclass(slots=True)
 class _Versions:
-    """One job: its holder in each version that somebody saw ("" for nobody), and who claimed which version."""
+    """One job: its holder in each version that a client received ("" for nobody), and the technician of each claimed
+    version.
+    """
 
     holders: dict[int, str] = field(default_factory=dict)
     claims: dict[int, str] = field(default_factory=dict)
@@ -43,12 +45,12 @@ class HolderChecker:
         self._suspicions: list[_Suspicion] = []
 
     def record_job(self, job: dict[str, Any]) -> None:
-        """Take a job that a client received. Ignore a public part."""
+        """Record a job that a client received. Ignore a public part."""
         if all(name in job for name in WHOLE_JOB):
             self._add(self._versions(job["id"]), job)
 
     def record_claim(self, job: dict[str, Any], technician: str, now_s: float) -> None:
-        """Take the job in the reply that says that ``technician`` has it now. ``now_s`` is monotonic."""
+        """Record the job in the reply that made ``technician`` its holder. ``now_s`` is monotonic."""
         self.claims += 1
         versions = self._versions(job["id"])
         self._add(versions, job)

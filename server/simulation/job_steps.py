@@ -20,7 +20,7 @@ def next_step(job: Frame) -> str | None:
 
 
 def takes_bids(job: Frame) -> bool:
-    """Return whether an offer of the job invites to bid, and cannot be claimed."""
+    """Return whether an offer of the job is an invitation to bid, and cannot be claimed."""
     return (job["blueprint"], job["status"]) == ("marketplace", "open")
 
 

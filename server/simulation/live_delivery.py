@@ -1,8 +1,8 @@
-"""Compare what users received with the log while a run goes on, without storing either of them.
+"""Compare the received events of users with the log during a run, without storing either of them.
 
-Each entry of the log that is addressed to a user must reach them within ``DELIVERY_S`` seconds, of which only those
-count in which they were connected. A reconnect that the server calls ``recovered`` changes nothing: what the user
-missed comes then. At a reconnect that is not recovered the server reports a gap, and nothing older is expected.
+Each entry of the log that is addressed to a user must reach them within ``DELIVERY_S`` seconds of connected time. After
+a reconnect with ``recovered``, missed events are still expected, because the server sends them then. At a reconnect
+that is not recovered the server reports a gap, and nothing older is expected.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LiveDelivery:
         self._ids_by_channel: dict[str, set[str]] = defaultdict(set)
 
     def record_join(self, ok: dict[str, Any], now_s: float) -> None:
-        """Take the reply to ``connect``."""
+        """Record the reply to ``connect``."""
         user, zone = ok["user"], ok["zones"].get(DEFAULT_ZONE)
         if zone is None:
             return
@@ -54,7 +54,7 @@ class LiveDelivery:
             self._ids_by_channel[channel].add(user["id"])
 
     def record_disconnect(self, user: str) -> None:
-        """Note that the user is not connected at the moment."""
+        """Record that the user is not connected now."""
         if reader := self._readers.get(user):
             reader.connected_at_s = None
 
@@ -65,7 +65,7 @@ class LiveDelivery:
                 self._ids_by_channel[channel].discard(user)
 
     def record_event(self, user: str, event: dict[str, Any]) -> None:
-        """Take a push that the user handled."""
+        """Record a push that the user handled."""
         reader = self._readers.get(user)
         if reader is None or "seq" not in event or event["zone"] != DEFAULT_ZONE:
             return
@@ -75,7 +75,7 @@ class LiveDelivery:
             reader.early.add(event["seq"])
 
     def record_entry(self, seq: int, event_type: str, channels: Iterable[str], now_s: float) -> None:
-        """Take the next entry of the log."""
+        """Record the next entry of the log."""
         self.last_seq = seq
         if event_type.startswith("session."):
             return
@@ -88,7 +88,7 @@ class LiveDelivery:
                 reader.expected[seq] = now_s
 
     def settle(self, now_s: float) -> None:
-        """Count as lost what its reader had ``DELIVERY_S`` seconds to receive."""
+        """Count the entries as lost that did not reach their user within ``DELIVERY_S`` seconds."""
         for reader in self._readers.values():
             reader.early = {seq for seq in reader.early if seq > self.last_seq}
             if reader.connected_at_s is None:

@@ -13,10 +13,10 @@ from server.simulation.door_codes import CodeSayer
 from server.simulation.person import Simulation, job_in_event
 
 DISPUTE_PROBABILITY = 0.4
-"""How probable it is that a customer disputes a direct booking. Each customer disputes the first one, so that the
-visitors of a demo see a mediator within some minutes."""
+"""The probability that a customer disputes a direct booking. Each customer disputes the first one, so that the visitors
+of a demo see a mediator within a few minutes."""
 WORK_DISPUTE_PROBABILITY = 0.06
-"""How probable it is that a customer disputes managed work instead of signing it, at most once for each job."""
+"""The probability that a customer disputes managed work and does not sign it, at most once for each job."""
 COMPLAIN_S = (0.5, 2.0)
 COMPLAINTS = (
     "This is not what I booked",

@@ -15,10 +15,10 @@ DISTRICTS = (
     ("Weavers' Hill", "Old Town", "Station Quarter"),
     ("Garden Suburb", "University", "Observatory"),
 )
-"""From south to north, and from west to east."""
+"""The names of the districts, from south to north, and from west to east in each row."""
 DISTRICT_BLOCKS = 8
 BLOCK_SHARE = 0.86
-"""The side of a block of houses, as a part of the distance between its streets."""
+"""The side of a block of houses, as a share of the distance between its streets."""
 SMOOTHINGS = 2
 PARK_NAMES = ("Linden Park", "Castle Gardens", "Swan Meadow", "Rose Park", "Hop Garden", "Kite Hill")
 BRIDGE_NAMES = ("Mill", "Chain", "Cathedral", "Stone", "Market", "Harbour", "Swan", "Iron", "Weavers'", "Ferry")

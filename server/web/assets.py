@@ -20,8 +20,8 @@ _VARY: Header = (b"vary", b"accept-encoding")
 
 
 class Assets:
-    """The ASGI endpoint of ``/assets/{name}``. A browser stores these files forever: another content has another
-    name.
+    """The ASGI endpoint of ``/assets/{name}``. A browser may cache these files forever, because changed content has
+    another name.
     """
 
     def __init__(self, pages: BuiltPages) -> None:
@@ -39,7 +39,7 @@ class Assets:
 
 
 class FixedFile:
-    """Sends the file of the build that has the path of the request; ``find`` returns None if there is none."""
+    """Sends the file of the build for the path of the request. ``find`` returns None if there is none."""
 
     def __init__(self, pages: BuiltPages) -> None:
         self._pages = pages

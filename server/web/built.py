@@ -43,7 +43,7 @@ class ServedFile(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What was built: the pages, the script that runs before a page is shown, and files with fixed paths."""
+    """The content of the build: the pages, the script that runs before a page is shown, and files with fixed paths."""
 
     entries: dict[str, Entry]
     boot: str
@@ -63,7 +63,7 @@ class BuiltFile(NamedTuple):
 
 
 class BuiltPages:
-    """The present build. It is read again when it was built anew, so that a developer only reloads the page."""
+    """The present build. It is read again after a new build, so that a developer only has to reload the page."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
@@ -85,7 +85,7 @@ class BuiltPages:
 
     def file(self, name: str) -> BuiltFile | None:
         """Return the file ``name`` of the build; None if the build has no such file. Only names of the manifest are
-        joined to the folder, so no name leads out of it.
+        joined to the folder, so that no name can point outside the folder.
         """
         manifest = self.manifest()
         if manifest is None or name not in manifest.bytes:
@@ -100,5 +100,5 @@ class BuiltPages:
         try:
             body = path.read_bytes()
             return BuiltFile(body, packed.read_bytes() if packed.exists() else None, TYPES[path.suffix])
-        except FileNotFoundError:  # the pages are being built anew
+        except FileNotFoundError:  # a new build is running
             return None

@@ -1,6 +1,7 @@
-"""The relay of a demo: it hands requests below ``/demo/`` to the process that runs the demo, and returns its answers.
+"""The relay of a demo: it forwards requests below ``/demo/`` to the process that runs the demo, and returns its
+answers.
 
-The simulated city runs in another process than the server, so only that process knows the counters and the logins. It
+The simulated city runs in another process than the server, and only that process has the counters and the logins. It
 listens on this machine and writes its port and a key to a file beside the file of `CALLOUT_DEMO`. A server without that
 setting has no such route, and a server whose demo has ended answers `not_found`.
 
@@ -31,7 +32,7 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 
 class DemoLink(msgspec.Struct, frozen=True):
-    """Where the process of the demo listens, and the key that its server must give."""
+    """The port on which the process of the demo listens, and the key that its server must send."""
 
     port: int
     key: str

@@ -75,7 +75,7 @@ def _load_pages(folder: Path) -> dict[str, tuple[str, str]]:
 
 def _render_page(page_name: str, pages: dict[str, tuple[str, str]], styles: str) -> str:
     title, text = ("Documentation", _index_text(pages)) if page_name == INDEX else pages[page_name]
-    from markdown_it import MarkdownIt  # 50 ms, which a start does not need
+    from markdown_it import MarkdownIt  # imported here, because it takes 50 ms that a start does not need
 
     body = _HEADING.sub(_add_anchor, MarkdownIt("commonmark").enable("table").render(text))
     frame = (PAGES / "page.html").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""What a browser may do on the pages: the Content-Security-Policy and the other headers of safety."""
+"""The security headers of the pages: the Content-Security-Policy and others."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ _RULES = {
     "form-action": "'self'",
     "frame-ancestors": "'none'",
 }
-"""Scripts, styles and workers only as files from this server, none inside the page. So a script that somebody writes
-into a name or an address does not run. ``blob:`` and ``data:`` images are photos and signatures before they are sent.
+"""Scripts, styles and workers are allowed only as files from this server, not inside a page. Therefore a script that
+somebody writes into a name or an address does not run. ``blob:`` and ``data:`` images are photos and signatures before
+they are sent.
 """
 
 
@@ -45,7 +46,7 @@ def content_policy(*, map_origins: Iterable[str] = (), framed: bool = False, red
 
 
 def safety_headers(policy: bytes) -> tuple[Header, ...]:
-    """Return the headers of safety of a page with this policy."""
+    """Return the security headers of a page with this policy."""
     return (
         (b"content-security-policy", policy),
         (b"referrer-policy", b"no-referrer"),

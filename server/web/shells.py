@@ -1,7 +1,7 @@
 """The pages of the apps: one HTML document for each, which loads the scripts and styles that ``make web`` built.
 
 They are not routes of the HTTP interface: anyone may read them, without a rate limit, and they are not in the OpenAPI
-document. A page knows nothing of its reader; its script asks the interface with the reader's token.
+document. A page contains no data of its reader; its script requests data with the reader's token.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SHELLS: dict[str, Shell] = {
     "/docs/events": Shell("apidocs", "Events · Callout"),
 }
 BELOW = ("/console", "/book", "/tech", "/track")
-"""Pages that also answer every path below theirs: their script reads the path."""
+"""Pages that are also sent for every path below theirs, because their script reads the path."""
 
 
 class ShellPage:
@@ -72,7 +72,7 @@ class ShellPage:
 
 
 async def send_page(scope: Scope, send: Send, page: str, headers: tuple[Header, ...]) -> None:
-    """Send an HTML page. A browser asks again each time, and gets 304 if it has the present one."""
+    """Send an HTML page. A browser requests it each time, and gets 304 if it has the present version."""
     body = page.encode()
     tag = b'"%b"' % sha256(body).hexdigest()[:32].encode()
     known = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"")

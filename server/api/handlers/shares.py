@@ -1,4 +1,4 @@
-"""Links to a job, for those who have no account."""
+"""Links to a job, for people without an account."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from server.schemas.shares import NewShare
 
 
 async def create(call: RequestContext[NewShare, NoQuery]) -> Response:
-    """Open a link to a job: whoever has it follows the job without an account, until `expires_at` or the job's end.
+    """Create a link to a job. Everybody who has the link can follow the job without an account, until `expires_at` or
+    the job's end.
 
     A job has at most five open links. A repeat with the same key gets the same link.
     """
@@ -35,15 +36,15 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
 
 
 async def close(call: RequestContext[NoBody, NoQuery]) -> Response:
-    """End a link at once. Whoever follows the job through it gets the event `end`. A link that is not open stays so."""
+    """End a link immediately. Streams of the link get the event `end`. A link that is not open does not change."""
     share = call.params["share"]
     repeated = await shares.close_share(call.engine, call.caller, call.id, share, key=call.key, trace=call.trace)
     return Response(headers=((b"idempotency-replayed", b"true"),) if repeated else ())
 
 
 async def follow(call: RequestContext[Body, NoQuery]) -> Response | StreamingResponse:
-    """Follow a job through its link: how far it is and, while the technician is on the way, where they are and when
-    they are expected. The token is the permission.
+    """Follow a job through its link: its phase and, while the technician is on the way, their position and expected
+    arrival. The token is the permission.
 
     With `Accept: text/event-stream` the answer is a stream: an event with the same object after each change, and the
     event `end` when the link or the job has ended. A link that is not open is `not_found`.

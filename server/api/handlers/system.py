@@ -16,7 +16,8 @@ from server.schemas.system import SearchQuery, StatsQuery
 async def read_stats(call: RequestContext[Body, StatsQuery]) -> Response:
     """Return the figures of the last 15 minutes in steps of two seconds, of all gateways, workers and hosts together.
 
-    The steps are ordered by time. A step without any sample, for example while Redis was away, is missing.
+    The steps are ordered by time. A step without a sample is left out, for example one during which Redis was
+    unavailable.
     """
     points = await stats.read_stats(call.engine, call.caller, call.query.since)
     return responses.json_response({"step_s": stats.STEP_S, "items": points})
@@ -36,6 +37,6 @@ async def read_settings(call: RequestContext[Body, NoQuery]) -> Response:
 
 async def search(call: RequestContext[Body, SearchQuery]) -> Response:
     """Return people whose name contains a text, and jobs whose id, reference, address or customer does, the newest
-    first and at most ten of each. Onboarding managers find technicians alone; only admins search e-mail addresses.
+    first and at most ten of each. Onboarding managers find only technicians; only admins search e-mail addresses.
     """
     return responses.json_response({"items": await staff_search.search(call.engine, call.caller, call.query.q)})

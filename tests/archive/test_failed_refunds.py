@@ -1,4 +1,4 @@
-"""A refund that was made and fails later, at the customer's bank: job and ledger take it back, on both databases, while
+"""A refund that was made and fails later at the customer's bank: job and ledger reverse it, on both databases, while
 Redis has the job and after that.
 """
 
@@ -41,8 +41,8 @@ def _members(payment: Payment) -> dict[str, Any]:
 
 
 async def test_a_failure_must_be_that_of_the_refund(engine: Engine) -> None:
-    """Another amount, currency or charge than that of the refund is refused, and nothing that has failed is refunded
-    under the same reference. A failure that comes before its refund changes nothing.
+    """A failure with another amount, currency or charge than the refund's is refused, and a failed reference cannot be
+    refunded. A failure that comes before its refund changes nothing.
     """
     _, job = await create_confirmed_job(engine)
     await payments.put_payment(engine, PAYMENT_SERVICE, job, CAPTURED)
@@ -89,8 +89,8 @@ async def test_a_failed_refund_is_taken_back(engine: Engine, is_forgotten: bool)
 
 
 async def test_what_a_step_requested_back_is_owed_again(engine: Engine) -> None:
-    """The customer of a job whose technician left is owed the money until a refund arrives: a failed one neither pays
-    for the job nor is requested twice. A rebuild leads to the same records.
+    """The customer of a job whose technician left is owed the money until a refund succeeds: a failed refund neither
+    pays for the job nor is requested twice. A rebuild gives the same records.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "t1", ServiceId(service))
@@ -114,5 +114,5 @@ async def test_what_a_step_requested_back_is_owed_again(engine: Engine) -> None:
 
 
 async def read_owed(engine: Engine, job: JobId) -> int:
-    """Return what steps have requested back and was not refunded."""
+    """Return the amount that steps requested back and that is not refunded."""
     return int(await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "asked_back"))

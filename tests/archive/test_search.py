@@ -16,8 +16,9 @@ MANAGER = Principal(UserId("cli_onboarding"), "onboarding_manager")
 
 
 async def test_the_search_finds_people_and_jobs(engine: Engine) -> None:
-    """A job is found by id, address, reference and customer, a person by a part of the name in any case. Characters
-    that a pattern would interpret are only themselves. Customers may not search, and a manager finds technicians alone.
+    """A job is found by id, address, reference and customer, a person by a part of the name in any case. Special
+    characters of patterns match only themselves. Customers may not search, and an onboarding manager finds only
+    technicians.
     """
     customer = await people.customer(engine, "Grace 100% Hopper")
     service = await people.service(engine)

@@ -1,4 +1,4 @@
-"""What a blueprint may not declare about a price that is fixed already, and about a commission that nobody pays."""
+"""Tests of the linter of locked prices and of commissions that nobody pays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROBLEMS = {
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_what_comes_after_the_fixed_price_is_named(tmp_path: Path, name: str) -> None:
-    """Each invalid change of `marketplace`, whose step `start` fixes the price, is reported."""
+    """Each invalid change of `marketplace`, whose step `start` locks the price, is reported."""
     changes, message = PROBLEMS[name]
     path = tmp_path / "marketplace.toml"
     path.write_text(edited_toml("marketplace", changes))

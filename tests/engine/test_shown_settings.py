@@ -8,7 +8,7 @@ from engine.process.settings import Settings
 from engine.process.shown_settings import HIDDEN_SETTINGS, MASK, SECRET_SETTINGS, shown_settings
 
 NOT_SECRET = {"key_file", "token_warning_s", "token_grace_s"}
-"""Settings whose names look like secrets and are none."""
+"""Settings whose names look like secrets but are not."""
 
 
 def test_no_secret_is_shown() -> None:

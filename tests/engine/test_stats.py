@@ -1,4 +1,4 @@
-"""The figures of all processes are made from their samples."""
+"""Tests of the figures of all processes, which are computed from samples."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_the_samples_of_processes_are_one_point() -> None:
 
 
 def test_a_process_that_missed_a_step_still_has_its_sockets() -> None:
-    """A process whose sample comes late by some milliseconds keeps its sizes for the step, and its counts are counted
-    once. A process without a sample for ``ALIVE_MS`` has ended. A step without any process is missing.
+    """If a sample of a process is a few milliseconds late, the process keeps its sizes for the step, and its counts are
+    counted once. A process without a sample for ``ALIVE_MS`` has ended. A step without any process is missing.
     """
     points = make_points([(1_999, sample("1", sockets=4, claims=2)), (4_001, sample("1", sockets=5))], now=6_000)
     assert [(at, point.sockets, point.claims_per_s) for at, point in points] == [

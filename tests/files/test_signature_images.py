@@ -1,4 +1,4 @@
-"""The image of a signature is stored for a step that can be done, and what a refused step leaves goes."""
+"""The image of a signature is stored only if the step can be done, and the image of a refused step is deleted."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ async def signature_rows(engine: Engine) -> list[file_rows.FileRow]:
 
 
 async def sign(engine: Engine, who: Principal, job: JobId, shade: int, digest: str | None = None) -> None:
-    """Sign the record of a job as it is now, or that with ``digest``. Each shade is another image."""
+    """Sign the present record of a job, or the record with ``digest``. Each shade gives another image."""
     shown = digest or (await signing.read_record(engine, who, job)).sha256
     await signing.sign_job(engine, who, job, Signature(shown, "Carla", make_png(shade=shade), "png"))
 
 
 def do_before_the_step(engine: Engine, monkeypatch: pytest.MonkeyPatch, act: Act) -> None:
-    """Do something once, between the checks of a signature and its step: when its image is stored."""
+    """Do ``act`` once between the checks of a signature and its step, at the moment when its image is stored."""
     put, left = engine.blobs.put, [act]
 
     async def act_and_put(sha256: str, source: Any) -> None:
@@ -52,8 +52,8 @@ def do_before_the_step(engine: Engine, monkeypatch: pytest.MonkeyPatch, act: Act
 
 
 async def test_a_refused_signature_stores_nothing(engine: Engine) -> None:
-    """Every refusal comes before the image is stored: of strangers, of another record, in the wrong state, while a
-    dispute is open, and after the signature with another image.
+    """A signature is refused before its image is stored: for strangers, for another record, in the wrong state, while a
+    dispute is open, and after the signature for another image.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service, capacity=5)
@@ -91,8 +91,8 @@ async def change_price(engine: Engine, carla: Principal, tom: Principal, job: Jo
 async def test_what_a_refused_step_leaves_goes(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, is_sql_away: bool
 ) -> None:
-    """If the job changes after the checks, the image of the refused step goes: at once, or, if SQL was away, like every
-    file that hangs on nothing. The image of the same bytes that another customer signed with stays.
+    """If the job changes after the checks, the image of the refused step is deleted: immediately, or, if SQL was
+    unavailable, like every unattached file. An image with the same bytes that another customer signed with stays.
     """
     allow_changes(engine)
     service, carla = await people.service(engine), await people.customer(engine)
@@ -129,7 +129,7 @@ async def test_what_a_refused_step_leaves_goes(
 
 
 async def test_a_step_without_a_known_end_keeps_its_image(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the reply of the step is lost, its image stays: the receipt may name it."""
+    """If the reply of the step is lost, its image stays, because the receipt may name it."""
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service, capacity=5)
     job = await finish_job(engine, carla, tom, service)

@@ -33,7 +33,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 async def stripe() -> AsyncIterator[StripeServer]:
-    """Yield Stripe."""
+    """Yield a simulated Stripe server."""
     async with run_stripe() as server:
         yield server
 
@@ -55,8 +55,8 @@ async def count_waiting(engine: Engine) -> int:
 def charge_and_refund(
     stripe: StripeServer, job: JobId, *, named: bool
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Let a customer pay 900 at Stripe, and ops refund 300 of it there. Return the capture's webhook, the refund's, and
-    that of a later failure of the refund. ``named``: the refund names the job.
+    """Let a customer pay 900 at Stripe, and ops refund 300 of it there. Return three webhooks: of the capture, of the
+    refund, and of a later failure of the refund. ``named``: the refund names the job.
     """
     intent = stripe._create_intent({"amount": "900", "currency": "usd", "capture_method": "automatic"})
     intent["metadata"] = {"callout_job": job}
@@ -73,9 +73,9 @@ def charge_and_refund(
 
 
 async def test_a_refund_waits_for_its_capture(engine: Engine, stripe: StripeServer, adapter: StripeAdapter) -> None:
-    """Refunds of a hold, and of charges that nobody knows yet, come first, and each webhook comes five times: each is
-    accepted, nothing is refunded before its capture, and each counts once. A refund that ops make at Stripe names no
-    job, and its charge may not be archived yet. A refund that fails before its capture counts never.
+    """Refunds of a hold and of unknown charges arrive before the captures, and each webhook arrives five times. Each is
+    accepted, nothing is refunded before its capture, and each refund counts once. A refund that ops make at Stripe
+    names no job, and its charge may not be archived yet. A refund that fails before its capture never counts.
     """
     carla, _, _, job = await held_job(engine, stripe, adapter)
     held = next(iter(stripe.intents.values()))
@@ -107,8 +107,8 @@ async def test_a_refund_waits_for_its_capture(engine: Engine, stripe: StripeServ
 async def test_the_worker_records_what_a_dead_process_left(
     engine: Engine, stripe: StripeServer, adapter: StripeAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process dies between the capture and the refund that waits for it: the worker records the refund. What waits
-    too long is removed.
+    """A process dies between the capture and the recording of the refund that waits for it: the worker records the
+    refund. A refund that waits too long is removed.
     """
     carla, _, _, job = await held_job(engine, stripe, adapter)
     capture, refund, _ = charge_and_refund(stripe, job, named=True)

@@ -1,4 +1,4 @@
-"""What users do to a job beside its commands: the holder adds the photos that a step needs, and the customer signs."""
+"""Acts of users besides the commands of a job: the holder adds the photos that a step needs, and the customer signs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def sign(engine: Engine, who: Principal, job: JobId, key: str) -> None:
 
 
 def signing_code(blueprint: Blueprint, facts: Facts) -> str:
-    """Return the code that the customer's signature must get; "not_found" if no command signs."""
+    """Return the expected outcome code of the customer's signature; "not_found" if no command signs."""
     for command in blueprint.commands.values():
         if command.signs:
             return refusal_code(blueprint, command, ["customer"], facts, signature=True)
@@ -32,8 +32,8 @@ def signing_code(blueprint: Blueprint, facts: Facts) -> str:
 
 
 def other_acts(blueprint: Blueprint, facts: dict[str, Facts], ids: dict[str, str]) -> list[tuple[str, str]]:
-    """Return which acts are allowed now, and to whom. ``ids`` are the technicians, by name; so are ``facts``, which has
-    the customer too.
+    """Return the acts that are allowed now, each with the user who may do it. ``ids`` are the technicians, by name; so
+    are ``facts``, which has the customer too.
     """
     acts, steps = [], [command for command in blueprint.commands.values() if "holder" in command.by]
     for name, technician in ids.items():

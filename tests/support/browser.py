@@ -1,7 +1,8 @@
-"""Headless Chromium for tests, by Playwright: the browser of the machine, since Playwright's own would be a download.
+"""Headless Chromium for tests, by Playwright. The browser of the machine is used, because Playwright's own would need a
+download.
 
-A page notes what a test must not overlook: uncaught exceptions, violations of the policy, errors in its console, and
-requests to anywhere but the server. ``find_flaws`` returns them all.
+A page records uncaught exceptions, violations of the policy, errors in its console, and requests to other servers.
+``find_flaws`` returns all of them, so that no test overlooks them.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Page:
             self.foreign_requests.append(request.url)
 
     def find_flaws(self) -> list[str]:
-        """Return everything that happened and should not have."""
+        """Return all recorded faults, foreign requests and unexpected errors."""
         errors = [text for text in self.console_errors if not any(part in text for part in self.expected_errors)]
         return [*self.faults, *errors, *self.foreign_requests]
 
@@ -93,8 +94,8 @@ class Page:
         await self.raw.emulate_media(color_scheme="dark" if dark else "light")
 
     async def find_axe_violations(self, rules: Sequence[str] = ()) -> list[str]:
-        """Return what axe finds on the page as it is now: each violation with the elements that have it. With ``rules``
-        only these are checked.
+        """Return the violations that axe finds on the present page, each with its elements. With ``rules``, only these
+        rules are checked.
         """
         only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
         found = await Axe().run(self.raw, options={"resultTypes": ["violations"], **only})

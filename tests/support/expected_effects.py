@@ -1,4 +1,4 @@
-"""What a command of a random blueprint does to a job."""
+"""Compute the expected effects of a command of a random blueprint on a job."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PARTIAL_AMOUNT = 3
 
 class JobCase(msgspec.Struct, frozen=True):
     """The facts of a job before a command. ``state``: its state. ``marked``: its marks. ``early``: it is too early to
-    begin the work. ``frozen``: a dispute freezes the job. ``paid``: the whole price was captured. ``photos``: how many
-    it has. ``hold``: the state of its hold, "" if there is none, ``asked`` or ``authorized``.
+    begin the work. ``frozen``: a dispute freezes the job. ``paid``: the whole price was captured. ``photos``: the
+    number of its photos. ``hold``: the state of its hold, "" if there is none, ``asked`` or ``authorized``.
     """
 
     state: str
@@ -37,7 +37,7 @@ class Effects:
     def __init__(self, blueprint: Blueprint, case: JobCase) -> None:
         self.blueprint, self.status, self.hold, self.locked = blueprint, case.state, case.hold, False
         self.paid = self.net = PRICE if case.paid else PARTIAL_AMOUNT
-        """What pays for the job, and what was captured; a refund that is requested takes from the first."""
+        """The amount that pays for the job, and the captured amount. A requested refund reduces the first one."""
         self.has_holder = blueprint.phase(case.state) not in ("open", "closed")
         self.names = {*case.marked, case.state}
         self.kinds: list[str] = []

@@ -1,4 +1,4 @@
-"""``callout demo`` as a process: what it prints, what it refuses, and that it leaves no process however it ends."""
+"""``callout demo`` as a process: its output, its refusals, and that it leaves no process behind in any case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is refused at the one-click logins and faults of a demo."""
+"""Tests of the guard of a demo: the callers who may not use the one-click logins and the faults."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def test_strangers_are_refused(changes: dict[str, object], peer: str, says: str)
 
 
 def test_a_person_at_this_machine_is_not_refused() -> None:
-    """A page of this server at this machine may do it by each of its names, and so may a program without a page."""
+    """A page of this server on this machine is allowed with each name of the machine, and so is a program without a
+    page.
+    """
     for host in ("127.0.0.1:8700", "localhost:8700", "[::1]:8700", "LOCALHOST"):
         page = msgspec.structs.replace(VISIT, hosts=[host], origin=f"http://{host}")
         assert refusal_of(page, "127.0.0.1", is_open=False) == "" == refusal_of(page, "::1", is_open=False)
@@ -65,7 +67,9 @@ def test_a_person_at_this_machine_is_not_refused() -> None:
 
 
 def test_an_open_demo_answers_the_network_but_no_other_site() -> None:
-    """With ``--lan-open`` other machines may do it by an address. A name that others control is still refused."""
+    """With ``--lan-open`` other machines are allowed if they use an address. A name that others control is still
+    refused.
+    """
     page = msgspec.structs.replace(VISIT, hosts=[LAN_HOST], origin=LAN_ORIGIN)
     assert refusal_of(page, "192.168.1.9", is_open=True) == ""
     rebound = msgspec.structs.replace(VISIT, hosts=["stranger.example"], origin="http://stranger.example")

@@ -1,4 +1,4 @@
-"""What a visitor may do in a running demo: sign in with one click, see the town, and cause faults."""
+"""Acts of a visitor in a running demo: sign in with one click, see the town, and cause faults."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class Demo:
         return answer
 
     async def wait_for_claims(self, more: int) -> dict[str, Any]:
-        """Wait until so many more claims were won. Return the counters then; what must be 0 is 0."""
+        """Wait until ``more`` further claims were won. Assert that the counters that must be 0 are 0, and return all
+        counters.
+        """
         before = (await self.counters())["claims"]
 
         async def have_come() -> dict[str, Any] | None:
@@ -68,7 +70,7 @@ async def test_a_server_that_is_no_demo_has_no_such_routes(server: RunningServer
 
 
 async def test_a_page_of_another_site_is_refused(demo: Demo) -> None:
-    """The server reports to the demo who asks: another Host, another Origin, or a form is `forbidden`."""
+    """The server reports the caller to the demo: another Host, another Origin, or a form is `forbidden`."""
     for path in ("/demo/login", "/demo/faults/pause_redis"):
         for headers in (
             {"host": "stranger.example"},
@@ -125,7 +127,7 @@ async def test_the_town_is_around_the_chosen_place(demo: Demo) -> None:
 
 @pytest.mark.parametrize("fault", ["cut_phones", "pause_redis", "kill_gateway"])
 async def test_nothing_is_lost_by_a_fault(demo: Demo, fault: str) -> None:
-    """After each fault claims continue, and the counters of what must not happen stay 0."""
+    """After each fault claims continue, and the counters that must be 0 stay 0."""
     await demo.wait_for_claims(1)
     answer = await demo.post(f"/demo/faults/{fault}")
     assert answer.status_code == 200, answer.text

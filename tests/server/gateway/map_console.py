@@ -1,4 +1,4 @@
-"""A client that looks at the map of a zone over a socket, for the tests."""
+"""A test client that watches the map of a zone over a socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Things = dict[str, dict[str, Any]]
 
 
 class Console:
-    """A client that looks at the map of ``main``, and applies each frame to ``things`` (by id or cell)."""
+    """A client that watches the map of ``main``, and applies each frame to ``things`` (by id or cell)."""
 
     def __init__(self, client: Client) -> None:
         self.client = client

@@ -17,7 +17,7 @@ TIMES_SQUARE, EAST_RIVER, FAR_AWAY = cell_at(40.758, -73.985), cell_at(40.75, -7
 
 
 async def store_demand(node: Node, as_of: int, **waiting: int) -> None:
-    """Store a pulse in which so many jobs wait in each of these cells. Cells of earlier pulses stay as they are."""
+    """Store a pulse with ``waiting`` jobs in each of these cells. Cells of earlier pulses do not change."""
     pulses = {cell: encode_pulse(AreaPulse(waiting=count, sample=40)) for cell, count in waiting.items()}
     await store_pulses(node.engine, DEFAULT_ZONE, "cell", pulses, as_of)
 

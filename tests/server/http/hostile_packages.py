@@ -1,4 +1,4 @@
-"""Files that were made to confuse `callout vault verify`, or from which something was taken, made of a good one."""
+"""Create hostile and incomplete files for `callout vault verify` from a good one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ORDER = "\x1b[2J\u202e"
 
 
 class GoodFile:
-    """The members of a good file, and functions that change them."""
+    """The files in a good ZIP, and functions that change them."""
 
     def __init__(self, folder: Path) -> None:
         with zipfile.ZipFile(folder / "receipt.zip") as good:
@@ -32,7 +32,7 @@ class GoodFile:
         self.path = folder / "hostile.zip"
 
     def evidence_with(self, **changes: Any) -> Members:
-        """Return the evidence with other members; None takes one out."""
+        """Return the evidence with changed members; None removes a member."""
         changed = {name: value for name, value in {**self.evidence, **changes}.items() if value is not None}
         return {"receipt.json": json.dumps(changed).encode()}
 
@@ -46,8 +46,8 @@ class GoodFile:
 
 
 def check_hostile_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Check that a file which was made to confuse the command is reported as wrong, or as none of the vault, and that
-    nothing of it reaches the terminal as an order.
+    """Check that the command reports a hostile file as wrong or as not being a receipt, and that no control character
+    of it reaches the terminal.
     """
     good = GoodFile(folder)
     keys = good.evidence["keys"]
@@ -73,15 +73,15 @@ def check_hostile_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     with zipfile.ZipFile(good.path, "w", DEFLATED) as hostile:
         hostile.writestr("receipt.json", good.members["receipt.json"])
     data = bytearray(good.path.read_bytes())
-    data[42:60] = b"\xff" * 18  # no stream of DEFLATE
+    data[42:60] = b"\xff" * 18  # not a DEFLATE stream
     good.path.write_bytes(data)
     assert commands.run(["vault", "verify", str(good.path)]) == 2
     assert "no file of the vault" in capsys.readouterr().err
 
 
 def check_stripped_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Check that no file from which something was taken is verified, whatever it says of erasures and ages, and that a
-    photo which the record names many times is read once.
+    """Check that no incomplete file is verified, even if it claims erasures or ages, and that a photo that the record
+    names many times is read once.
     """
     good = GoodFile(folder)
     gone = [name.removeprefix("photos/").partition(".")[0] for name in good.photos]

@@ -65,7 +65,7 @@ async def test_only_a_page_of_the_server_gets_or_uses_a_cookie(site: RunningServ
             refused = await http.post(f"/v1/auth/{path}", json=body, headers=headers)
             assert code_of(refused) == (403, "forbidden"), path
             assert "set-cookie" not in refused.headers
-        assert (await http.post("/v1/auth/register", json=new)).status_code == 201  # no account came of it
+        assert (await http.post("/v1/auth/register", json=new)).status_code == 201  # no account was created
         own = own_headers(site, Cookie=f"callout_book={token}")
         assert (await http.post("/v1/auth/refresh", json={"cookie": "book"}, headers=own)).status_code == 200
 
@@ -93,12 +93,12 @@ async def test_a_refresh_names_exactly_one_session(nobody: Client, body: dict[st
 
 @pytest.mark.parametrize("name", ["", "Book", "a;b", "a b", "x" * 17, "é"])
 async def test_a_cookie_has_a_plain_name(nobody: Client, name: str) -> None:
-    """The name of an app with anything but letters is invalid: it becomes the name of a cookie."""
+    """The name of an app with other characters than letters is invalid, because it becomes the name of a cookie."""
     assert pointers(await nobody("POST", "/v1/auth/refresh", {"cookie": name})) == {"/cookie"}
 
 
 async def test_an_access_token_in_a_cookie_admits_nobody(site: RunningServer) -> None:
-    """No route but those of `/v1/auth` reads a cookie: with the cookies of a session and no token, `/v1/me` is 401."""
+    """Only routes of `/v1/auth` read a cookie: with the cookies of a session and no token, `/v1/me` is 401."""
     async with open_http(site.url) as http:
         answer = await sign_up(site, http)
         cookies = f"callout_book={cookie_of(answer)}; access_token={answer.json()['access_token']}"
@@ -107,8 +107,8 @@ async def test_an_access_token_in_a_cookie_admits_nobody(site: RunningServer) ->
 
 
 async def test_the_token_is_in_the_cookie_alone(site: RunningServer) -> None:
-    """With `cookie` the reply has no refresh token; the cookie is HttpOnly, SameSite=Strict, for `/v1/auth` alone,
-    valid for as long as the token, and Secure if the page came by https. Without `cookie` nothing is set.
+    """With `cookie` the reply has no refresh token. The cookie is HttpOnly, SameSite=Strict, only for `/v1/auth`, as
+    long valid as the token, and Secure if the page came by https. Without `cookie` nothing is set.
     """
     async with open_http(site.url) as http:
         answer = await sign_up(site, http)
@@ -126,7 +126,7 @@ async def test_the_token_is_in_the_cookie_alone(site: RunningServer) -> None:
 
 async def test_a_session_is_refreshed_and_ended_by_its_cookie(site: RunningServer) -> None:
     """A refresh by the cookie returns a new access token and a new cookie. A sign-out deletes the cookie and ends the
-    session: its cookie is refused from then on. The session of another app goes on.
+    session: its cookie is refused from then on. The session of another app continues.
     """
     async with open_http(site.url) as http:
         first = await sign_up(site, http)

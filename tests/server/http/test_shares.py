@@ -1,4 +1,4 @@
-"""Links to a job: who may open and end them, what they show to whoever has one, and when they end."""
+"""Links to a job: who may create and end them, what they show, and when they end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Staff = dict[Role, Client]
 
 
 async def share(caller: Client, job: str, **body: Any) -> dict[str, Any]:
-    """Open a link, assert 201 and its address, and return it."""
+    """Create a link, assert 201 and its address, and return it."""
     reply = await caller("POST", f"/v1/jobs/{job}/shares", body)
     assert reply.status_code == 201, reply.text
     found: dict[str, Any] = reply.json()["share"]
@@ -84,7 +84,7 @@ async def test_only_the_customer_and_ops_share_a_job(
 
 
 async def test_a_token_that_is_none_is_not_found(nobody: Client, customer: Client, service: str) -> None:
-    """A token that was changed in one character, cut, or made up finds no job."""
+    """A token that was changed in one character, cut off, or invented finds no job."""
     token = token_of(await share(customer, str((await people.book(customer, service))["id"])))
     for place in (0, 30, 61):
         other = "A" if token[place] != "A" else "B"
@@ -94,8 +94,8 @@ async def test_a_token_that_is_none_is_not_found(nobody: Client, customer: Clien
 
 
 async def test_a_job_has_five_open_links(customer: Client, service: str, staff: Staff) -> None:
-    """A sixth link is `invalid`, whoever asks; after one has ended, another is allowed. A repeat with the same key
-    opens no second link, also when no other is allowed. A link may be ended twice.
+    """A sixth link is `invalid` for every caller. After one link has ended, another is allowed. A repeat with the same
+    key creates no second link, also when no further one is allowed. A link may be ended twice.
     """
     job = str((await people.book(customer, service))["id"])
     path, key = f"/v1/jobs/{job}/shares", str(uuid.uuid4())
@@ -116,7 +116,7 @@ async def test_a_job_has_five_open_links(customer: Client, service: str, staff: 
 
 @pytest.mark.parametrize("count", [12])
 async def test_links_opened_at_once_are_five(customer: Client, service: str, count: int) -> None:
-    """Of twelve requests at once five open a link, and seven are `invalid`."""
+    """Of twelve simultaneous requests five create a link, and seven are `invalid`."""
     job = str((await people.book(customer, service))["id"])
     replies = await asyncio.gather(*(customer("POST", f"/v1/jobs/{job}/shares", {}) for _ in range(count)))
     assert sorted(reply.status_code for reply in replies) == [201] * shares.MAX_OPEN + [422] * (count - 5)
@@ -125,9 +125,9 @@ async def test_links_opened_at_once_are_five(customer: Client, service: str, cou
 async def test_a_link_shows_where_the_technician_is_on_the_way(
     customer: Client, technician: Client, service: str, nobody: Client
 ) -> None:
-    """Whoever has a link sees how far the job is. While the technician is on the way they see the position and when the
-    technician is expected, but no id, name, address or destination. From the arrival on they see no position, because
-    it would be the address. The link ends with the job.
+    """A link shows the phase of the job. While the technician is on the way it shows the position and the expected
+    arrival, but no id, name, address or destination. From the arrival on it shows no position, because that would be
+    the address. The link ends with the job.
     """
     job = str((await people.book(customer, service))["id"])
     link = await share(customer, job)
@@ -162,8 +162,8 @@ async def test_a_link_shows_where_the_technician_is_on_the_way(
 async def test_a_link_ends_with_its_time_and_with_its_maker(
     customer: Client, service: str, nobody: Client, staff: Staff, site: RunningServer
 ) -> None:
-    """A link that was ended or has expired shows nothing, nor does that of a customer who is suspended; that of ops
-    stays. The job's record has no token.
+    """A link that was ended or has expired shows nothing, and neither does the link of a suspended customer; a link of
+    ops stays open. The job's record has no token.
     """
     job = str((await people.book(customer, service))["id"])
     ended, own, of_ops = await share(customer, job), await share(customer, job), await share(staff["admin"], job)
@@ -194,8 +194,8 @@ async def test_a_stream_sends_changes_until_the_link_ends(
     site: RunningServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A stream begins with what the link shows, sends each new state and position, and ends with the event `end` when
-    the link is ended. More streams of one link than allowed are `rate_limited`.
+    """A stream begins with the content of the link, sends each new state and position, and ends with the event `end`
+    when the link is ended. More streams of one link than allowed are `rate_limited`.
     """
     monkeypatch.setattr(share_stream, "READ_EVERY_S", 0.05)
     monkeypatch.setattr(share_stream, "MAX_OF_LINK", 1)

@@ -25,7 +25,7 @@ READERS: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("path", READERS)
 async def test_only_staff_read_them(path: str, staff: dict[Role, Client], nobody: Client) -> None:
-    """Figures and the system are for ops, settings for admins, and the search for those who manage technicians too."""
+    """Ops may read figures and the system, admins the settings. Ops and onboarding managers may search."""
     assert code_of(await nobody("GET", path)) == (401, "unauthenticated")
     found = {role: (await client("GET", path)).status_code for role, client in staff.items()}
     assert found == {role: 200 if role in READERS[path] else 403 for role in staff}
@@ -71,7 +71,7 @@ async def test_the_figures_show_a_claim(admin: Client, technician: Client, custo
 
 
 async def test_a_count_that_did_not_arrive_is_in_the_next_sample(site: RunningServer, admin: Client) -> None:
-    """What a process counted while Redis did not take its sample is in its next one, and in no third."""
+    """The counts of a sample that Redis did not accept are in the next sample, and in no later one."""
     sampler = Sampler(site.engine, None, site.http_metrics, "other")
     store, run = type(site.engine.store), type(site.engine.store).run_for_user
     site.engine.metrics.commands.claims += 3
@@ -115,7 +115,9 @@ async def test_the_system_shows_processes_zones_and_redis(admin: Client, site: R
 
 
 async def test_settings_hide_what_is_secret(admin: Client) -> None:
-    """An admin reads the settings without the database's parameters; nothing that nobody set is shown as set."""
+    """An admin reads the settings without the parameters of the database's address. Settings with default values are
+    not shown as set.
+    """
     items = {each["name"]: each for each in (await admin("GET", "/v1/settings")).json()["items"]}
     assert items["database"]["value"].startswith("postgresql://") and items["database"]["value"].endswith("?•••")
     assert items["limits"] == {"name": "limits", "value": "off", "is_default": False}
@@ -125,7 +127,7 @@ async def test_settings_hide_what_is_secret(admin: Client) -> None:
 async def test_each_role_finds_what_it_may_see(
     staff: dict[Role, Client], technician: Client, customer: Client, book: Book
 ) -> None:
-    """Ops find people and jobs, onboarding managers technicians alone, and only admins search e-mail addresses."""
+    """Ops find people and jobs, onboarding managers only technicians, and only admins search e-mail addresses."""
     job = await book(customer, address="17 Quellengasse")
 
     async def find(role: Role, text: str) -> set[tuple[str, str]]:

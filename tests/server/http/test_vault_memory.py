@@ -1,4 +1,4 @@
-"""Downloads and verifications of large receipts: what they hold in memory, and how many a caller may have."""
+"""Downloads and verifications of large receipts: their memory, and their limits for each caller."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_unread_downloads_and_verifications_hold_little_memory(
     with watch_memory() as growth:
         unread = [ask(site, (customer, worker)[place % 2], path) for place in range(UNREAD)]
         await wait_until(lambda: slots.count == UNREAD, what="all downloads")
-        await asyncio.sleep(0.5)  # each comes as far as it can
+        await asyncio.sleep(0.5)  # each gets as far as it can
     assert growth.bytes < 40 * MIB, f"{growth.bytes / MIB:.0f} MiB"
     more = [ask(site, customer, path) for _ in range(MAX_DOWNLOADS_OF_CALLER - slots.count_of(customer.user))]
     await wait_until(lambda: slots.count_of(customer.user) == MAX_DOWNLOADS_OF_CALLER)

@@ -1,4 +1,4 @@
-"""The checkers of a running demo find what is made up here, and report nothing else."""
+"""The checkers of a running demo find the constructed faults, and report nothing else."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def test_an_event_that_does_not_arrive_in_time_is_lost() -> None:
 
 
 def test_what_nobody_must_receive_is_not_lost() -> None:
-    """Not lost is what came before the log was read, what is for others or for gateways, what is older than the
-    connection, and what a user missed who has left, or to whom the server reported a gap.
+    """These entries do not count as lost: entries received before the log was read, entries for other users or for
+    gateways, entries older than the connection, and entries that a user missed who has left or to whom the server
+    reported a gap.
     """
     delivery = LiveDelivery()
     delivery.record_join(joined(), 0.0)
@@ -56,7 +57,9 @@ def test_what_nobody_must_receive_is_not_lost() -> None:
 
 
 def test_a_user_gets_the_time_only_while_connected() -> None:
-    """While a user is away nothing is lost. What the resumed session does not bring is lost."""
+    """While a user is disconnected nothing counts as lost. An entry that the resumed session does not bring counts as
+    lost.
+    """
     delivery = LiveDelivery()
     delivery.record_join(joined(), 0.0)
     delivery.record_entry(11, "job.status", ["user:usr_a"], 0.0)
@@ -87,8 +90,8 @@ def job(version: int, holder: str | None) -> dict[str, Any]:
     ],
 )
 def test_a_second_claim_needs_a_release_between(seen: list[dict[str, Any]], two_holders: int) -> None:
-    """Two acknowledged claims are two holders, unless somebody saw that the first one lost the job between them. The
-    event may come later than the claim.
+    """Two acknowledged claims are two holders, unless a client received that the first technician lost the job between
+    them. The event may come later than the claim.
     """
     holders = HolderChecker()
     holders.record_claim(job(2, "usr_a"), "usr_a", 0.0)
@@ -101,7 +104,7 @@ def test_a_second_claim_needs_a_release_between(seen: list[dict[str, Any]], two_
 
 
 def test_two_views_of_one_version_must_agree() -> None:
-    """The same version with two holders is proof at once, and a job counts once. Public parts prove nothing."""
+    """The same version with two holders is an immediate proof, and a job counts once. Public parts prove nothing."""
     holders = HolderChecker()
     holders.record_job(job(2, "usr_a"))
     holders.record_job({"id": "job_1", "version": 2, "technician": None})

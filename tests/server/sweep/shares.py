@@ -1,4 +1,6 @@
-"""Links for the sweep: the customer of a job and ops alone see and end its links; whoever has one follows the job."""
+"""Links for the sweep. Only the customer of a job and ops see and end its links; everybody who has a link can follow
+the job.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ from tests.server.sweep.world import Relations, World
 
 
 async def create_share(world: World) -> None:
-    """Let customers open a link to the job `held`, and one that everybody follows: to the job `offering`, because that
-    of a job on the way shows the technician's position, as it must.
+    """Let customers create a link to the job `held`, and a link that everybody follows, to the job `offering`: a link
+    to a job on the way would show the technician's position, as it must.
     """
     reply = await world.request("customer", "POST", f"/v1/jobs/{world.jobs['held']}/shares", {})
     world.ids["share"] = reply["share"]["id"]
@@ -18,6 +20,6 @@ async def create_share(world: World) -> None:
 
 
 def share_targets(world: World) -> dict[str, tuple[list[dict[str, str]], Relations]]:
-    """Return what the routes of links name: a link of a job, and the token of another one."""
+    """Return the targets of the routes of links: a link of a job, and the token of another link."""
     link = {"id": world.jobs["held"], "share": world.ids["share"]}
     return {"share": ([link], world.relations["held"]), "share_token": ([{"token": world.ids["share_token"]}], {})}

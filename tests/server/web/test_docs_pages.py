@@ -15,8 +15,8 @@ from tests.support.http import open_http
 
 
 async def test_every_docs_page_is_served_with_valid_links(site: RunningServer) -> None:
-    """Each page of docs/ is served as HTML with its title, and each link in it leads to a page or heading
-    that exists.
+    """Each page of docs/ is served as HTML with its title, and each link in it points to a page or heading that
+    exists.
     """
     folder = docs_folder()
     assert folder is not None

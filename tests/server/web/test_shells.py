@@ -1,4 +1,4 @@
-"""The documents of the pages and the files that they load: headers, policies, and what is refused."""
+"""The documents of the pages and the files that they load: headers, policies and refusals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def manifest() -> Manifest:
 
 
 async def test_no_other_file_is_an_asset(http: httpx.AsyncClient) -> None:
-    """A name that is no file of the build, or leads out of its folder, is 404; a method but GET and HEAD is 405."""
+    """A name that is not a file of the build, or points outside its folder, is 404; a method other than GET and HEAD is
+    405.
+    """
     for name in ESCAPING_NAMES:
         assert code_of(await http.get(f"/assets/{name}")) == (404, "not_found"), name
     assert (await http.post("/assets/LICENSES.txt")).status_code == 405
@@ -47,7 +49,7 @@ async def test_no_other_file_is_an_asset(http: httpx.AsyncClient) -> None:
 
 
 async def test_pages_that_are_not_built_say_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a build each page says `make web`, and the interface works."""
+    """Without a build each page says that `make web` is needed, and the HTTP interface works."""
     monkeypatch.setattr(built.BuiltPages.__init__, "__defaults__", (tmp_path / "nothing",))
     async with (
         run_server(Settings(data=str(tmp_path / "data"), port=0, limits="off")) as server,
@@ -62,8 +64,8 @@ async def test_pages_that_are_not_built_say_how(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("path", [*SHELLS, "/console/jobs/job_1", "/book/x", "/tech/x/y", "/track/9f2c41ab"])
 async def test_a_page_has_a_strict_policy(path: str, http: httpx.AsyncClient, manifest: Manifest) -> None:
-    """Each page has nothing inline and names no other server. Its policy allows scripts and styles as files of this
-    server alone; Redoc, on its own pages alone, also writes styles. Only the apps may be framed, by this server.
+    """Each page has nothing inline and names no other server. Its policy allows only scripts and styles that are files
+    of this server; only the pages of Redoc may also write styles. Only the apps may be framed, by this server.
     """
     page = await http.get(path)
     assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
@@ -101,7 +103,7 @@ async def test_everything_that_a_page_names_is_served(http: httpx.AsyncClient, m
 
 
 async def test_a_new_build_is_served_without_a_restart(tmp_path: Path, manifest: Manifest) -> None:
-    """After the pages were built anew the same server names and serves the new files, and the old ones are gone."""
+    """After a new build the same server names and serves the new files, and no longer the old ones."""
     folder = tmp_path / "built"
     shutil.copytree(built.FOLDER, folder)
     pages = BuiltPages(folder)

@@ -89,10 +89,19 @@ def find_deno() -> str:
     return found
 
 
+def deno_environment() -> dict[str, str]:
+    """Return the environment of deno. It trusts the authorities of this machine, as pip does: a mirror of npm inside a
+    company may have a certificate of the company.
+    """
+    trust = {"DENO_TLS_CA_STORE": os.environ.get("DENO_TLS_CA_STORE", "mozilla,system")}
+    return os.environ | trust | {"DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
+
+
 def run_deno(deno: str, folder: Path, *arguments: str) -> None:
     """Run deno in ``folder``. Raises BuildError with the last line of its output."""
-    env = os.environ | {"DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
-    done = subprocess.run([deno, *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [deno, *arguments], cwd=folder, env=deno_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         shown = next((line for line in lines if "rror" in line), lines[-1])

@@ -6,12 +6,11 @@ here.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from build import find_deno
+from build import deno_environment, find_deno
 
 WEB = Path(__file__).parent
 CHECKS = (("install", "--quiet"), ("fmt", "--quiet", "--check"), ("lint", "--quiet"), ("check", "--quiet", "."))
@@ -19,7 +18,7 @@ CHECKS = (("install", "--quiet"), ("fmt", "--quiet", "--check"), ("lint", "--qui
 
 def main() -> None:
     """Run all checks, and exit with 1 if one fails."""
-    deno, env = find_deno(), os.environ | {"DENO_NO_UPDATE_CHECK": "1"}
+    deno, env = find_deno(), deno_environment()
     if sys.argv[1:] == ["fmt"]:
         sys.exit(subprocess.run([deno, "fmt", "--quiet"], cwd=WEB, env=env, check=False).returncode)
     module = ["-m", "server.api.typescript", str(WEB / "shared" / "schema.ts")]

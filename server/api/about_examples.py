@@ -49,6 +49,7 @@ REPLIES: dict[str, Any] = {
     "about_messages": {"asyncapi": "3.0.0", "info": {"title": "Callout"}, "channels": {}},
     "about_town": {
         "type": "FeatureCollection",
+        "centre": [13.4, 52.5],
         "features": [
             {
                 "type": "Feature",

@@ -25,7 +25,7 @@ export function Bids({ app, job }: { app: PhoneApp; job: Job }) {
       app.take(reply?.job);
     });
   return (
-    <Card title={t("bids.title", { n: open.length })}>
+    <Card title={open.length ? t("bids.title", { n: open.length }) : t("bids.all")}>
       <div class="stack" aria-live="polite">
         {!open.length && <Empty icon="clock" title={t("bids.none")}>{t("bids.none_text")}</Empty>}
         <ul class="list">

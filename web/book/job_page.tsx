@@ -42,6 +42,8 @@ export function JobPage({ app, id }: { app: PhoneApp; id: string }) {
   return <Live app={app} job={job} />;
 }
 
+/** So near, a distance says less than a word. */
+const ALMOST_M = 80;
 const isLive = (job: Job) => job.phase !== "done" && job.phase !== "closed";
 
 function Live({ app, job }: { app: PhoneApp; job: Job }) {
@@ -124,8 +126,9 @@ function headline(app: PhoneApp, job: Job): string {
   const position = shownPosition(app, job);
   if (position && !position.stale && position.eta_s !== undefined && isLive(job)) {
     if (position.eta_s === 0) return t("job.there");
-    const metres = distance(metresBetween([job.lat, job.lon], [position.lat, position.lon]));
-    return t("job.away", { distance: metres, duration: duration(position.eta_s) });
+    const metres = metresBetween([job.lat, job.lon], [position.lat, position.lon]);
+    if (metres < ALMOST_M) return t("job.almost");
+    return t("job.away", { distance: distance(metres), duration: duration(position.eta_s) });
   }
   return sentenceOf(job);
 }

@@ -149,7 +149,7 @@ function Way({ app, place, job }: { app: PhoneApp; place: OwnPlace; job: Job }) 
         <Button
           disabled={!place.here.value || !app.technician.value?.online}
           aria-pressed={left !== null}
-          onClick={() => left === null ? void drive.start([job.lat, job.lon]) : drive.stop()}
+          onClick={() => left === null ? void drive.start(job) : drive.stop()}
         >
           {left === null ? t("tech.drive") : t("tech.driving", { distance: distance(left) })}
         </Button>

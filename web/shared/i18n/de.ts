@@ -13,6 +13,7 @@ export const de: Texts = {
   "app.name": "Callout",
   "app.skip": "Zum Inhalt",
 
+  "bids.all": "Gebote",
   "bids.none": "Noch keine Gebote",
   "bids.none_text": "Wer in der Nähe arbeitet, ist eingeladen. Die Gebote erscheinen hier von selbst.",
   "bids.take": "Annehmen",
@@ -111,6 +112,7 @@ export const de: Texts = {
     "Der Server antwortet nicht. Vielleicht wurde es getan: Es wird mit demselben Schlüssel noch einmal gesendet.",
 
   "job.address": "Adresse",
+  "job.almost": "Ihr Techniker ist gleich da",
   "job.asking": "Fragt {n} Person {where}|Fragt {n} Personen {where}",
   "job.asking_everywhere": "im ganzen Gebiet",
   "job.asking_near": "im Umkreis von {distance}",

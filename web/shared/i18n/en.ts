@@ -11,6 +11,7 @@ export const en = {
   "app.name": "Callout",
   "app.skip": "Skip to the content",
 
+  "bids.all": "Bids",
   "bids.none": "No bids yet",
   "bids.none_text": "People near by are invited. Their bids appear here by themselves.",
   "bids.take": "Take it",
@@ -109,6 +110,7 @@ export const en = {
     "The server does not answer. It may have been done: what you sent is sent again with the same key.",
 
   "job.address": "Address",
+  "job.almost": "Your technician is almost there",
   "job.asking": "Asking {n} person {where}|Asking {n} people {where}",
   "job.asking_everywhere": "in the whole area",
   "job.asking_near": "within {distance}",

@@ -53,6 +53,7 @@ class ShellPage:
 
     def __init__(self, path: str, pages: BuiltPages, settings: Settings) -> None:
         self._shell, self._pages, self._files = SHELLS[path], pages, FixedFile(pages)
+        self._worker_scope: Header = (b"service-worker-allowed", path.encode())
         is_redoc = self._shell.entry == "apidocs"
         policy = content_policy(map_origins=map_origins(settings), framed=self._shell.framed, redoc=is_redoc)
         self._headers = safety_headers(policy)
@@ -64,7 +65,7 @@ class ShellPage:
             return await send_problem(scope, send, WrongMethod(["GET", "HEAD"]))
         file = self._files.find(scope["path"])
         if file is not None:
-            return await send_file(scope, send, file, NO_CACHE)
+            return await send_file(scope, send, file, NO_CACHE, self._worker_scope)
         manifest = self._pages.manifest()
         page = _render(self._shell, manifest) if manifest else _NOT_BUILT
         await send_page(scope, send, page, self._headers)

@@ -35,7 +35,7 @@ export function Booking({ app, service: id }: { app: PhoneApp; service: string }
 function BookingForm({ app, service }: { app: PhoneApp; service: Service }) {
   const kinds = [...blueprints.value.values()].sort((one, other) => Number(other.default) - Number(one.default));
   const [spot, setSpot] = useState<Spot | null>(null);
-  const [kind, setKind] = useState<PublicBlueprint>(kinds[0]);
+  const [kind, setKind] = useState<PublicBlueprint>(kinds.find((each) => each.name === service.category) ?? kinds[0]);
   const [technician, setTechnician] = useState("");
   const [when, setWhen] = useState<string | null>(null);
   const [amount, setAmount] = useState("");
@@ -162,6 +162,7 @@ function PinMap({ spot, choose }: { spot: Spot | null; choose: (spot: Spot) => v
           map.current = city;
           const stored = readStored("spot")?.split(" ").map(Number);
           if (stored?.length === 2) city.map.jumpTo({ center: [stored[1], stored[0]], zoom: 15 });
+          else city.map.jumpTo({ zoom: Math.max(14, city.map.getZoom()) });
           const note = () => {
             const { lat, lng } = city.map.getCenter();
             choose({ lat, lon: lng });

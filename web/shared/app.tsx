@@ -7,7 +7,7 @@ import { Live } from "./live.ts";
 import { loadMeta } from "./meta.ts";
 import { followLinks } from "./router.ts";
 import { type AppName, appOf, Session } from "./session.ts";
-import { LinkButton, Note } from "./ui/parts.tsx";
+import { Empty, LinkButton, Note } from "./ui/parts.tsx";
 import { SignIn } from "./ui/sign_in.tsx";
 import { Toasts } from "./ui/toast.tsx";
 
@@ -22,7 +22,7 @@ export function startApp(app: AppName, Page: ComponentType<{ live: Live }>): JSX
 
 function Frame({ session, Page }: { session: Session; Page: ComponentType<{ live: Live }> }) {
   const user = session.user.value;
-  if (!session.ready.value) return null;
+  if (!session.ready.value) return session.waits.value ? <NoConnection session={session} /> : null;
   return (
     <>
       {!user
@@ -46,6 +46,18 @@ function Connected({ session, Page }: { session: Session; Page: ComponentType<{ 
       <a class="sr-only" href="#content">{t("app.skip")}</a>
       <Page live={live} />
     </>
+  );
+}
+
+/** The page without a connection: what waits to be sent is stored, and sent as soon as there is one. */
+function NoConnection({ session }: { session: Session }) {
+  return (
+    <main class="sign-in" id="content">
+      <div>
+        <h1>{t(`sign.title.${session.app}`)}</h1>
+        <Empty icon="alert" title={t("connection.none")}>{t("connection.none_text")}</Empty>
+      </div>
+    </main>
   );
 }
 

@@ -16,6 +16,8 @@ interface TokensReply {
   expires_in: number;
 }
 
+const START_RETRY_MS = 2_000;
+
 /** The app in which a role works. */
 export function appOf(role: Role): AppName {
   return role === "customer" ? "book" : role === "technician" ? "tech" : "console";
@@ -26,6 +28,8 @@ export class Session {
   readonly user = signal<User | null>(null);
   /** False until it is known whether somebody is signed in. */
   readonly ready = signal(false);
+  /** Whether this cannot be found out, because there is no connection. */
+  readonly waits = signal(false);
   #token = "";
   #refreshing: Promise<string> | null = null;
 
@@ -34,7 +38,18 @@ export class Session {
   /** Find out whether somebody is signed in. The cookie is hidden from scripts, so a mark says whether there may be one:
    * without it nothing is asked, and a stranger's console shows no refused request. */
   async start(): Promise<void> {
-    if (readStored(`signed-in.${this.app}`)) await this.token(true).catch(() => {});
+    while (readStored(`signed-in.${this.app}`)) {
+      try {
+        await this.token(true);
+        break;
+      } catch (error) {
+        if (!(error instanceof CalloutError && error.retryable)) break;
+        // Without a connection nobody knows; a sign-in would not work either.
+        this.waits.value = true;
+        await new Promise((done) => setTimeout(done, START_RETRY_MS));
+      }
+    }
+    this.waits.value = false;
     this.ready.value = true;
   }
 

@@ -108,7 +108,7 @@ export class OwnPlace {
   /** A phone that lies still reports nothing, but the server wants to know that it is still there. */
   #repeat(): void {
     const here = this.here.peek();
-    if (!here || here.source === "drive" || !this.app.technician.peek()?.online) return;
+    if (!here || !this.app.technician.peek()?.online) return;
     const late = this.app.fixRate.peek().every_s * 1000;
     if (!this.#sent || serverNow() - this.#sent.at >= late) this.#send({ ...here, at: serverNow() });
   }

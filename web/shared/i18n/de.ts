@@ -92,6 +92,9 @@ export const de: Texts = {
   "command.unassign": "Zurückgeben",
 
   "connection.connected": "Live",
+  "connection.none": "Keine Verbindung",
+  "connection.none_text":
+    "Die Seite macht von selbst weiter, sobald es eine gibt. Was noch nicht gesendet ist, bleibt gespeichert.",
   "connection.offline": "Offline",
   "connection.polling": "Live, durch Abfragen",
   "connection.reconnecting": "Verbindet neu",

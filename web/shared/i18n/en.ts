@@ -90,6 +90,8 @@ export const en = {
   "command.unassign": "Give it back",
 
   "connection.connected": "Live",
+  "connection.none": "No connection",
+  "connection.none_text": "The page goes on by itself as soon as there is one. What you have not sent yet is stored.",
   "connection.offline": "Offline",
   "connection.polling": "Live, by polling",
   "connection.reconnecting": "Reconnecting",

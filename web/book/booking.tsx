@@ -1,30 +1,22 @@
 // One booking: where (a pin under the middle of the map), how, when, for how much. The booking is stored before it is
 // sent: after a lost connection or a reload it is sent again with the same key, and booked once.
 
-import { useEffect, useRef, useState } from "preact/hooks";
-import type { CalloutError } from "../shared/api.ts";
+import { useState } from "preact/hooks";
 import { t } from "../shared/i18n/i18n.ts";
-import type { CityMap } from "../shared/map.ts";
 import { minorUnits, money } from "../shared/money.ts";
 import { readStored, store } from "../shared/platform.ts";
 import { go } from "../shared/router.ts";
-import type { PublicBlueprint, Quote, Service, Technician } from "../shared/schema.ts";
-import { Button, Card, ErrorNote, Field, Spinner } from "../shared/ui/parts.tsx";
-import { Icon } from "../shared/ui/icons.tsx";
-import { MapView } from "../shared/ui/map_view.tsx";
-import { toast } from "../shared/ui/toast.tsx";
+import type { PublicBlueprint, Service } from "../shared/schema.ts";
+import { Button, ErrorNote, Field, Spinner } from "../shared/ui/parts.tsx";
 import type { PhoneApp } from "../phone/app.ts";
 import { blueprints, services } from "../phone/blueprints.ts";
 import { priceOf } from "../phone/price.tsx";
 import { useWork } from "../phone/steps.tsx";
+import { PinMap } from "./pin_map.tsx";
+import { Breakdown, useQuote } from "./quote.tsx";
 import { Slots } from "./slots.tsx";
-
-export interface Spot {
-  lat: number;
-  lon: number;
-}
-
-const round = (degrees: number) => Math.round(degrees * 1e6) / 1e6;
+import { round, type Spot } from "./spot.ts";
+import { Technicians } from "./technicians.tsx";
 
 export function Booking({ app, service: id }: { app: PhoneApp; service: string }) {
   const service = services.value.get(id);
@@ -139,52 +131,6 @@ function BookingForm({ app, service }: { app: PhoneApp; service: Service }) {
   );
 }
 
-/** The map with a pin in its middle: who moves the map moves the pin. */
-function PinMap({ spot, choose }: { spot: Spot | null; choose: (spot: Spot) => void }) {
-  const map = useRef<CityMap | null>(null);
-  const locate = () => {
-    if (!navigator.geolocation) return toast(t("place.denied"));
-    navigator.geolocation.getCurrentPosition(
-      ({ coords }) => {
-        const here = { lat: coords.latitude, lon: coords.longitude };
-        choose(here);
-        map.current?.map.jumpTo({ center: [here.lon, here.lat], zoom: 16 });
-      },
-      () => toast(t("place.denied")),
-      { enableHighAccuracy: true, timeout: 10_000, maximumAge: 60_000 },
-    );
-  };
-  return (
-    <div class="map-frame pin-map">
-      <MapView
-        label={t("book.map")}
-        ready={(city) => {
-          map.current = city;
-          const stored = readStored("spot")?.split(" ").map(Number);
-          if (stored?.length === 2) city.map.jumpTo({ center: [stored[1], stored[0]], zoom: 15 });
-          else city.map.jumpTo({ zoom: Math.max(14, city.map.getZoom()) });
-          const note = () => {
-            const { lat, lng } = city.map.getCenter();
-            choose({ lat, lon: lng });
-            store("spot", `${round(lat)} ${round(lng)}`);
-          };
-          city.map.on("moveend", note);
-          note();
-        }}
-      />
-      <span class="pin" aria-hidden="true">
-        <Icon name="pin" size={40} />
-      </span>
-      <Button class="use-place" icon="locate" onClick={locate}>{t("book.use_my_place")}</Button>
-      {spot && (
-        <span class="sr-only" role="status">
-          {t("book.pin_at", { lat: spot.lat.toFixed(4), lon: spot.lon.toFixed(4) })}
-        </span>
-      )}
-    </div>
-  );
-}
-
 function Kinds(
   { kinds, chosen, choose }: {
     kinds: PublicBlueprint[];
@@ -202,113 +148,5 @@ function Kinds(
         </label>
       ))}
     </fieldset>
-  );
-}
-
-/** Whom to ask: a blueprint may need a name. */
-function Technicians(
-  { app, service, spot, kind, chosen, choose }: {
-    app: PhoneApp;
-    service: Service;
-    spot: Spot;
-    kind: PublicBlueprint;
-    chosen: string;
-    choose: (id: string) => void;
-  },
-) {
-  const [found, setFound] = useState<Technician[] | null>(null);
-  const place = `${spot.lat.toFixed(2)} ${spot.lon.toFixed(2)}`;
-  useEffect(() => {
-    const query = { service: service.id, lat: round(spot.lat), lon: round(spot.lon), limit: 8 };
-    void app.api.call("GET /v1/technicians", { query }).then(({ items }) => setFound(items)).catch(() => setFound([]));
-  }, [service.id, place]);
-  const isOptional = kind.technician === "optional";
-  if (!found) return <Spinner label={t("book.loading")} />;
-  return (
-    <section class="stack" aria-label={t("book.whom")}>
-      <h2>{t("book.whom")}</h2>
-      {!found.length && !isOptional && <p class="soft">{t("book.nobody")}</p>}
-      <ul class="list">
-        {isOptional && (
-          <li>
-            <button type="button" aria-pressed={!chosen} onClick={() => choose("")}>{t("book.anybody")}</button>
-          </li>
-        )}
-        {found.map((each) => (
-          <li key={each.id}>
-            <button type="button" aria-pressed={chosen === each.id} onClick={() => choose(each.id)}>
-              <span class="grow">
-                <strong>{each.name}</strong>
-              </span>
-              <span class="number small">★ {each.rating.toFixed(1)} ({each.rating_count})</span>
-            </button>
-          </li>
-        ))}
-      </ul>
-    </section>
-  );
-}
-
-/** The price of a blueprint that quotes: asked anew for another place or time, and before it runs out. */
-function useQuote(
-  app: PhoneApp,
-  kind: PublicBlueprint,
-  service: Service,
-  spot: Spot | null,
-  when: string | null,
-): [Quote | null, CalloutError | null] {
-  const [quote, setQuote] = useState<Quote | null>(null);
-  const [error, setError] = useState<CalloutError | null>(null);
-  const [turn, setTurn] = useState(0);
-  const place = spot ? `${spot.lat.toFixed(3)} ${spot.lon.toFixed(3)}` : "";
-  useEffect(() => {
-    setQuote(null);
-    if (kind.price_source !== "quote" || !spot) return;
-    const end = new AbortController();
-    let again: ReturnType<typeof setTimeout> | undefined;
-    const ask = setTimeout(async () => {
-      try {
-        const body = {
-          blueprint: kind.name,
-          service: service.id,
-          lat: round(spot.lat),
-          lon: round(spot.lon),
-          ...(when && { scheduled_for: when }),
-        };
-        const reply = await app.api.call("POST /v1/quotes", { body, signal: end.signal });
-        if (end.signal.aborted) return;
-        setQuote(reply.quote);
-        setError(null);
-        const left = Date.parse(reply.quote.expires_at) - Date.now() - 10_000;
-        again = setTimeout(() => setTurn(turn + 1), Math.max(5_000, left));
-      } catch (refusal) {
-        if (!end.signal.aborted) setError(refusal as CalloutError);
-      }
-    }, 700);
-    return () => {
-      clearTimeout(ask);
-      clearTimeout(again);
-      end.abort();
-    };
-  }, [kind.name, service.id, place, when, turn]);
-  return [quote, error];
-}
-
-function Breakdown({ quote }: { quote: Quote }) {
-  return (
-    <Card title={t("book.price")}>
-      <dl class="bill">
-        {quote.breakdown.filter((line) => line.amount !== 0).map((line) => (
-          <div key={line.line}>
-            <dt>{line.says}</dt>
-            <dd class="number">{money(line.amount, quote.currency)}</dd>
-          </div>
-        ))}
-        <div class="total">
-          <dt>{t("book.total")}</dt>
-          <dd class="number">{money(quote.amount, quote.currency)}</dd>
-        </div>
-      </dl>
-    </Card>
   );
 }

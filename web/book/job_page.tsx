@@ -3,21 +3,22 @@
 import { useEffect, useState } from "preact/hooks";
 import { CalloutError } from "../shared/api.ts";
 import { t } from "../shared/i18n/i18n.ts";
-import { money } from "../shared/money.ts";
 import type { Job } from "../shared/schema.ts";
-import { ago, clock, dayAndTime, distance, duration, serverNow, timeOfDay } from "../shared/time.ts";
-import { Avatar, Card, Chip, Empty, ErrorNote, LinkButton, Note, Spinner } from "../shared/ui/parts.tsx";
+import { ago, dayAndTime, distance, duration, timeOfDay } from "../shared/time.ts";
+import { Card, Chip, Empty, ErrorNote, LinkButton, Note, Spinner } from "../shared/ui/parts.tsx";
 import { known } from "../shared/i18n/i18n.ts";
 import { metresBetween } from "../phone/geo.ts";
 import type { PhoneApp } from "../phone/app.ts";
-import { codeNeeded, sentenceOf, serviceName, stateOf } from "../phone/blueprints.ts";
+import { sentenceOf, serviceName, stateOf } from "../phone/blueprints.ts";
 import { Chat } from "../phone/chat.tsx";
 import { JobMap } from "../phone/job_map.tsx";
 import { Photos } from "../phone/photos.tsx";
 import { Price, priceOf } from "../phone/price.tsx";
+import { Stars } from "../phone/stars.tsx";
 import { NextStep, OtherSteps } from "../phone/steps.tsx";
 import { Bids } from "./bids.tsx";
-import { Bill, Stars } from "./done.tsx";
+import { Bill } from "./bill.tsx";
+import { Code, Facts, isLive, Person, Timer, Waiting } from "./job_parts.tsx";
 import { ShareLinks } from "./share.tsx";
 import { Sign } from "./sign.tsx";
 
@@ -44,7 +45,6 @@ export function JobPage({ app, id }: { app: PhoneApp; id: string }) {
 
 /** So near, a distance says less than a word. */
 const ALMOST_M = 80;
-const isLive = (job: Job) => job.phase !== "done" && job.phase !== "closed";
 
 function Live({ app, job }: { app: PhoneApp; job: Job }) {
   const marker = app.moved.value >= 0 && isLive(job) ? shownPosition(app, job) : null;
@@ -82,7 +82,7 @@ function Live({ app, job }: { app: PhoneApp; job: Job }) {
       {(job.actions ?? []).includes("sign") && <Sign app={app} job={job} />}
       <NextStep app={app} job={job} />
       {stateOf(job)?.seeks === "bids" && <Bids app={app} job={job} />}
-      {job.phase === "done" && <Stars app={app} job={job} />}
+      {job.phase === "done" && job.technician && <Stars app={app} job={job} name={job.technician.name ?? ""} />}
       {job.technician && <Person job={job} />}
       <Price app={app} job={job} />
       {job.room && (
@@ -138,84 +138,5 @@ function MarkerAge({ marker }: { marker: { at: string; stale: boolean } }) {
     <p class="soft small" data-stale={marker.stale || undefined}>
       {t(marker.stale ? "job.position_stale" : "job.position", { ago: ago(marker.at) })}
     </p>
-  );
-}
-
-/** The code that the technician needs next, large enough to be read out at the door. */
-function Code({ job }: { job: Job }) {
-  const purpose = codeNeeded(job);
-  const code = purpose && job.codes?.[purpose];
-  if (!code) return null;
-  return (
-    <Card>
-      <div class="code-shown">
-        <span class="soft">{t(purpose === "start" ? "job.code_start" : "job.code_completion")}</span>
-        <output aria-label={code.split("").join(" ")}>{code}</output>
-        <span class="soft small">{t("job.code_hint")}</span>
-      </div>
-    </Card>
-  );
-}
-
-/** What work by the hour has cost so far: each begun hour counts. */
-function Timer({ job }: { job: Job }) {
-  const began = job.at?.[job.status];
-  const isWork = job.pricing === "hourly" && job.phase === "active" && began && codeNeeded(job) !== "start";
-  if (!isWork || !clock.value) return null;
-  const seconds = Math.max(0, (serverNow() - Date.parse(began)) / 1000);
-  const hours = Math.max(1, Math.ceil(seconds / 3600));
-  const parts = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map((part) =>
-    String(Math.floor(part)).padStart(2, "0")
-  );
-  return (
-    <Card>
-      <div class="code-shown">
-        <span class="soft">{t("job.running")}</span>
-        <output role="timer">{parts.join(":")}</output>
-        <span class="soft small">{t("job.so_far", { amount: money(hours * job.amount, job.currency), n: hours })}</span>
-      </div>
-    </Card>
-  );
-}
-
-function Waiting({ job }: { job: Job }) {
-  const isConfirmed = job.at?.confirmed !== undefined || job.signed;
-  if (!isConfirmed || !isLive(job)) return null;
-  return <Note>{t("job.waiting_payment")}</Note>;
-}
-
-function Person({ job }: { job: Job }) {
-  const { name = "", rating, phone } = job.technician!;
-  return (
-    <Card>
-      <div class="row">
-        <Avatar name={name} />
-        <span class="grow">
-          <strong>{name}</strong>
-          {rating !== undefined && rating !== null && <span class="small soft number">&nbsp;★ {rating.toFixed(1)}
-          </span>}
-        </span>
-        {phone && <a class="button" href={`tel:${phone}`}>{t("job.call")}</a>}
-      </div>
-    </Card>
-  );
-}
-
-export function Facts({ job }: { job: Job }) {
-  const facts: [string, string | null | undefined][] = [
-    [t("job.address"), job.address],
-    [t("job.notes"), job.notes],
-    [t("job.price"), priceOf(job)],
-    [t("job.booked_at"), job.created_at && dayAndTime(job.created_at)],
-  ];
-  return (
-    <dl class="facts">
-      {facts.filter(([, value]) => value).map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </div>
-      ))}
-    </dl>
   );
 }

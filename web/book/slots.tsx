@@ -6,7 +6,7 @@ import type { PublicBlueprint, Service, Slot } from "../shared/schema.ts";
 import { dayAndTime, serverNow } from "../shared/time.ts";
 import { Button, Field } from "../shared/ui/parts.tsx";
 import type { PhoneApp } from "../phone/app.ts";
-import type { Spot } from "./booking.tsx";
+import type { Spot } from "./spot.ts";
 
 const AHEAD_MS = 7 * 86_400_000;
 const HOUR_MS = 3_600_000;

@@ -7,6 +7,7 @@ import { Live } from "./live.ts";
 import { loadMeta } from "./meta.ts";
 import { followLinks } from "./router.ts";
 import { type AppName, appOf, Session } from "./session.ts";
+import { Mark } from "./ui/icons.tsx";
 import { Empty, LinkButton, Note } from "./ui/parts.tsx";
 import { SignIn } from "./ui/sign_in.tsx";
 import { Toasts } from "./ui/toast.tsx";
@@ -52,12 +53,15 @@ function Connected({ session, Page }: { session: Session; Page: ComponentType<{ 
 /** The page without a connection: what waits to be sent is stored, and sent as soon as there is one. */
 function NoConnection({ session }: { session: Session }) {
   return (
-    <main class="sign-in" id="content">
-      <div>
-        <h1>{t(`sign.title.${session.app}`)}</h1>
+    <div class="sign-in">
+      <main id="content">
+        <header>
+          <Mark size={44} />
+          <h1>{t(`sign.title.${session.app}`)}</h1>
+        </header>
         <Empty icon="alert" title={t("connection.none")}>{t("connection.none_text")}</Empty>
-      </div>
-    </main>
+      </main>
+    </div>
   );
 }
 

@@ -7,15 +7,15 @@ import { t } from "../shared/i18n/i18n.ts";
 import { minorUnits, money } from "../shared/money.ts";
 import { go } from "../shared/router.ts";
 import type { Job, PublicJob } from "../shared/schema.ts";
-import { clock, dayAndTime, distance, duration, serverNow } from "../shared/time.ts";
+import { clock, dayAndTime, distance, duration } from "../shared/time.ts";
 import { Button, ErrorNote, Field } from "../shared/ui/parts.tsx";
-import { Icon } from "../shared/ui/icons.tsx";
 import { toast } from "../shared/ui/toast.tsx";
 import type { PhoneApp } from "../phone/app.ts";
 import { commandOf, serviceName, stateOf } from "../phone/blueprints.ts";
 import { priceOf } from "../phone/price.tsx";
 import { useWork } from "../phone/steps.tsx";
 import { useAlarm } from "./alarm.ts";
+import { Ring, secondsLeft } from "./ring.tsx";
 
 interface Invitation {
   job: PublicJob | Job;
@@ -103,7 +103,7 @@ function OfferDialog({ app, invitation }: { app: PhoneApp; invitation: Invitatio
       onCancel={(event) => event.preventDefault()}
     >
       <div class="offer-inside">
-        <Ring invitation={invitation} />
+        <Ring ends={ends} began={invitation.began} />
         <h1>{serviceName(job) || t("offer.title")}</h1>
         <dl class="facts offer-facts">
           <Fact name={t("offer.pay")} value={priceOf(job)} />
@@ -137,36 +137,6 @@ function Fact({ name, value }: { name: string; value: string }) {
     <div>
       <dt>{name}</dt>
       <dd class="number">{value}</dd>
-    </div>
-  );
-}
-
-const secondsLeft = (ends: number) => Math.max(0, Math.ceil((ends - clock.value) / 1000));
-
-const RADIUS = 52;
-const AROUND = 2 * Math.PI * RADIUS;
-
-/** A ring that runs out as the offer does. CSS moves it, from where the offer is now, so nothing is drawn by script. */
-function Ring({ invitation: { ends, began } }: { invitation: Invitation }) {
-  const circle = useRef<SVGCircleElement>(null);
-  useEffect(() => {
-    if (ends === null || !circle.current) return;
-    const part = Math.max(0, Math.min(1, (ends - serverNow()) / Math.max(1, ends - began)));
-    const animation = circle.current.animate(
-      [{ strokeDashoffset: AROUND * (1 - part) }, { strokeDashoffset: AROUND }],
-      { duration: Math.max(1, ends - serverNow()), fill: "forwards" },
-    );
-    return () => animation.cancel();
-  }, [ends]);
-  return (
-    <div class="offer-ring">
-      <svg viewBox="0 0 120 120" aria-hidden="true">
-        <circle cx="60" cy="60" r={RADIUS} class="ring-ground" />
-        <circle ref={circle} cx="60" cy="60" r={RADIUS} class="ring-left" stroke-dasharray={AROUND} />
-      </svg>
-      <span class="number" aria-hidden="true">
-        {ends === null ? <Icon name="bell" size={44} /> : ends - clock.value < 3_600_000 ? secondsLeft(ends) : ""}
-      </span>
     </div>
   );
 }

@@ -14,6 +14,7 @@ import { metresBetween } from "../phone/geo.ts";
 import { JobMap } from "../phone/job_map.tsx";
 import { Photos } from "../phone/photos.tsx";
 import { Price, priceOf } from "../phone/price.tsx";
+import { Stars } from "../phone/stars.tsx";
 import { NextStep, OtherSteps } from "../phone/steps.tsx";
 import { Drive } from "./drive.ts";
 import type { OwnPlace } from "./place.ts";
@@ -79,6 +80,7 @@ function OnJob({ app, place, job }: { app: PhoneApp; place: OwnPlace; job: Job }
       <NextStep app={app} job={job} />
       {mine && <Blocked job={job} />}
       {mine && !isOver(job) && <Way app={app} place={place} job={job} />}
+      {mine && job.phase === "done" && job.customer && <Stars app={app} job={job} name={job.customer.name ?? ""} />}
       {job.customer && <Customer job={job} />}
       <Photos
         app={app}

@@ -1,0 +1,9 @@
+// A place that a customer chose on the map.
+
+export interface Spot {
+  lat: number;
+  lon: number;
+}
+
+/** Six decimals of a degree are a tenth of a metre. */
+export const round = (degrees: number) => Math.round(degrees * 1e6) / 1e6;

@@ -62,6 +62,9 @@ class Bookings:
 
     async def _book_now(self, customer: TalkingCustomer) -> str:
         """Book work for now, or for the next minute, and return its id."""
+        if near_guest := self._choose_address_of_guest():
+            place, address = near_guest
+            return await customer.book(*place, address)
         free = [technician for technician in self._technicians if technician.is_free]
         place, address = self._choose_address(free)
         blueprint = self._first.pop(0) if self._first else self._choose_blueprint()
@@ -84,15 +87,19 @@ class Bookings:
         (blueprint,) = self._rng.choices([*BLUEPRINT_WEIGHTS], [*BLUEPRINT_WEIGHTS.values()])
         return blueprint
 
+    def _choose_address_of_guest(self) -> tuple[Position, str] | None:
+        """Sometimes return an address near a guest who waits for work."""
+        guests = self._guests()
+        if not guests or self._rng.random() >= GUEST_PROBABILITY:
+            return None
+        guest = self._rng.choice(guests)
+        near = (each for each in self._draw_addresses(4 * NEAR_TRIES) if distance_m(each[0], guest) < GUEST_M)
+        return next(near, None)
+
     def _choose_address(self, free: Sequence[Driver]) -> tuple[Position, str]:
-        """Return a random address: sometimes near a guest, at the beginning near a technician, so that a short demo
-        shows the whole course of a job.
+        """Return a random address. At the beginning it is near a technician, so that a short demo shows the course
+        of a job.
         """
-        if (guests := self._guests()) and self._rng.random() < GUEST_PROBABILITY:
-            guest = self._rng.choice(guests)
-            near = [each for each in self._draw_addresses(4 * NEAR_TRIES) if distance_m(each[0], guest) < GUEST_M]
-            if near:
-                return near[0]
         if self._first and free:
             return min(
                 self._draw_addresses(NEAR_TRIES), key=lambda each: min(who.distance_to_m(each[0]) for who in free)

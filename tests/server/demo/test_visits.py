@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from callout_client import Callout, Listeners, Refusal
 from server.demo.guests import ROLES
 from server.schemas.towns import Town
 from server.serve import RunningServer
@@ -49,6 +52,61 @@ class Demo:
         counters: dict[str, Any] = await wait_until(have_come, within_s=WITHIN_S, what=f"{more} more claims")
         assert {name: counters[name] for name in ZERO} == dict.fromkeys(ZERO, 0)
         return counters
+
+
+class Guest:
+    """A visitor with a session of one click and a connection of their own."""
+
+    def __init__(self, demo: Demo, role: str) -> None:
+        self._demo, self._role = demo, role
+        self.place: dict[str, float] = {}
+        self._events: list[dict[str, Any]] = []
+
+    async def __aenter__(self) -> Guest:
+        """Sign in and connect."""
+        signed_in = (await self._demo.post("/demo/login", {"role": self._role})).json()
+        self.place = signed_in["place"]
+
+        async def token(fresh: bool) -> str:
+            return str(signed_in["access_token"])
+
+        self.client = Callout(self._demo.url, token, Listeners(self._events.append))
+        await self.client.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+
+    def of(self, event_type: str) -> list[dict[str, Any]]:
+        """Return the data of the events of a type that were received."""
+        return [event["data"] for event in self._events if event["type"] == event_type]
+
+    def texts(self, pattern: str) -> list[str]:
+        """Return the messages of others that contain the pattern."""
+        messages = [data["message"] for data in self.of("message.created")]
+        others = [each["text"] for each in messages if each["sender"]["id"] != self.client.user_id]
+        return [text for text in others if re.search(pattern, text)]
+
+    async def accept_a_bid(self) -> bool:
+        """Accept the bid of a technician who is still free. Return whether there is one."""
+        for bid in (data["bid"] for data in self.of("bid.created")):
+            with suppress(Refusal):
+                await self.client.http("POST", f"/v1/jobs/{bid['job']}/bids/{bid['id']}/accept", {})
+                return True
+        return False
+
+    async def take_work(self) -> dict[str, Any] | None:
+        """Claim what was offered, or accept what the engine assigned. Return the job; None if there is none, or if
+        somebody was faster.
+        """
+        wishes = [("claim", data["offer"]["job"]["id"], {}) for data in self.of("offer.created")]
+        wishes += [("command", data["job"]["id"], {"command": "accept"}) for data in self.of("job.assigned")]
+        self._events.clear()
+        for op, job, more in wishes:
+            with suppress(Refusal):
+                won: dict[str, Any] = (await self.client.request(op, job=job, **more))["job"]
+                return won
+        return None
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +181,34 @@ async def test_the_town_is_around_the_chosen_place(demo: Demo) -> None:
     times = [point["at_s"] for point in route["points"]]
     assert times == sorted(times) and times[-1] == route["seconds"] > 20
     assert (await demo.http.get("/demo/route?from=48.137&to=nan,0")).json()["code"] == "invalid"
+
+
+async def test_a_guest_technician_gets_work_near_by(demo: Demo) -> None:
+    """A visitor who is online in the town is offered work, and has the time to take it before simulated technicians."""
+    async with Guest(demo, "technician") as guest:
+        await guest.client.request("availability", online=True, lat=guest.place["lat"], lon=guest.place["lon"])
+        job = await wait_until(guest.take_work, within_s=WITHIN_S, what="a job of the guest")
+        assert job["technician"]["name"] == ROLES["technician"].name
+        await guest.client.request("availability", online=False)
+
+
+async def test_a_guest_customer_is_served_and_answered(demo: Demo) -> None:
+    """Simulated technicians bid for the job of a visitor and answer in the chat. They ask for the code at the door, and
+    start when the visitor says it.
+    """
+    async with Guest(demo, "customer") as guest:
+        services = (await guest.client.http("GET", "/v1/services"))["items"]
+        service = next(each["id"] for each in services if each["name"] == "Moving help")
+        booking = {"service": service, "blueprint": "marketplace", "amount": 9000, "address": "Elm Street 1"}
+        job = (await guest.client.http("POST", "/v1/jobs", booking | guest.place))["job"]["id"]
+        await wait_until(guest.accept_a_bid, within_s=WITHIN_S, what="a bid that can be accepted")
+        room = (await wait_until(lambda: guest.of("room.opened"), within_s=WITHIN_S, what="the room"))[0]["room"]["id"]
+        await guest.client.request("say", room=room, text="Hello, when will you be here?", client_id="a")
+        await wait_until(lambda: guest.texts("minutes|map|streets"), within_s=WITHIN_S, what="an answer")
+        await wait_until(lambda: guest.texts("code"), within_s=WITHIN_S, what="the question for the code")
+        codes = (await guest.client.http("GET", f"/v1/jobs/{job}"))["job"]["codes"]
+        await guest.client.request("say", room=room, text=f"It is {codes['start']}", client_id="b")
+        await wait_until(lambda: guest.of("job.started"), within_s=WITHIN_S, what="the start of the work")
 
 
 @pytest.mark.parametrize("fault", ["cut_phones", "pause_redis", "kill_gateway"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+import httpx
+import msgspec
 import pytest
 
 from engine.errors import Unavailable
@@ -15,6 +17,8 @@ from engine.files.file_rows import FileRow
 from engine.rules.photos import MAX_BYTES
 from engine.sql.database import Archive
 from engine.sql.file_tables import files
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId
 from engine.workers import file_removal
 from tests.files.test_uploads import Work, code_of, upload
 from tests.story.conftest import Person, Scenario
@@ -169,3 +173,42 @@ async def test_an_upload_does_not_outlive_the_account(scenario: Scenario, monkey
         assert code_of(await upload(una, f"technician:{una.id}", tiny_png(2))) == (403, "forbidden")
     await file_removal.run_once(engine)
     assert not [path for path in engine.blobs.temporary.parent.rglob("*") if path.is_file()]
+
+
+async def test_a_job_has_a_bounded_number_of_photos(scenario: Scenario) -> None:
+    """A job takes 200 photos in all, because each of its events has the whole list."""
+    work = await Work.begin(scenario)
+    await work.accept()
+    engine, target = scenario.server.engine, f"job:{work.job}"
+    file = (await upload(work.tom, target, tiny_png())).json()["file"]
+    record = keys.job(DEFAULT_ZONE, JobId(work.job))
+    for count, status in ((199, 422), (198, 201)):
+        others = [
+            {**file, "sha256": f"{number:064x}", "by": {"id": f"usr_{number}", "role": "technician"}}
+            for number in range(count)
+        ]
+        await engine.store.command("HSET", record, "photos", msgspec.json.encode([file, *others]))
+        assert (await upload(work.carla, target, tiny_png(count))).status_code == status
+        assert (await upload(work.tom, target, tiny_png())).status_code == 200, "the same bytes again"
+
+
+async def test_a_download_that_fails_is_no_whole_file(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the store fails while a file is sent, the connection is aborted: no client takes a part for the whole."""
+    work = await Work.begin(scenario)
+    await work.accept()
+    file = (await upload(work.tom, f"job:{work.job}", tiny_png())).json()["file"]["id"]
+    blobs = scenario.server.engine.blobs
+
+    async def fail(_: str) -> AsyncGenerator[bytes]:
+        async def pieces() -> AsyncGenerator[bytes]:
+            yield b"\x89PNG"
+            raise Unavailable("the store is away")
+
+        return pieces()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(blobs, "stream", fail)
+        with pytest.raises(httpx.TransportError):
+            await work.tom.request("GET", f"/v1/files/{file}")
+    assert scenario.server.engine.downloads.count == 0
+    assert (await work.tom.request("GET", f"/v1/files/{file}")).content == tiny_png()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ HAPPENINGS = {
     *("archiver killed: transaction", "archiver killed: after", "refund after a payout"),
     *("payout: paid", "payout: failed", "payout: refused"),
 }
-"""What each run must have seen."""
+"""What each run must have seen, unless its seed is another one."""
 
 
 class Charge(msgspec.Struct):
@@ -342,4 +343,5 @@ def test_the_ledger_keeps_to_its_model(settings: Settings, tmp_path: Path) -> No
         compared, problems = loop.run_until_complete(ledger_checker.find_problems(archive))
         assert (compared > 30, problems) == (True, [])
         assert loop.run_until_complete(write_anew(archive, tmp_path / "copy")) == kept
-    assert LedgerModel.seen.keys() >= HAPPENINGS, LedgerModel.seen
+    if "CALLOUT_TEST_SEED" not in os.environ:
+        assert LedgerModel.seen.keys() >= HAPPENINGS, LedgerModel.seen

@@ -42,7 +42,7 @@ OPS_WITH_EFFECT = (ops.Unsubscribe, ops.Decline)
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """Yield a world with all its users and jobs."""
     data = tmp_path_factory.mktemp("sweep")
-    (data / TOWN_FILE).write_bytes(b'{"type":"FeatureCollection","features":[]}')
+    (data / TOWN_FILE).write_bytes(b'{"type":"FeatureCollection","centre":[0,0],"features":[]}')
     async with (
         run_server(Settings(data=str(data), port=0, limits="off", demo=str(data / "logins.json"))) as server,
         open_http(server.url, timeout_s=10) as http,

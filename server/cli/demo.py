@@ -36,7 +36,7 @@ class _Place(click.ParamType[tuple[float, float]]):
 @options.as_json
 @click.option("--port", type=click.IntRange(0, 65535), help="Default 8700; 0: any free port.")
 @options.data
-@click.option("--people", type=click.IntRange(5, 1000), default=80, help="Simulated people; a quarter are customers.")
+@click.option("--people", type=click.IntRange(5, 1000), default=100, help="Simulated people; a quarter are customers.")
 @click.option("--at", "centre", type=_Place(), metavar="LAT,LON", help="The middle of the town (default Berlin).")
 @click.option("--speed", type=click.FloatRange(0.2, 20), default=1.0, help="How many times faster people act.")
 @click.option("--workers", type=click.IntRange(1, 16), default=2, help="Gateway processes (default 2).")

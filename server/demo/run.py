@@ -32,7 +32,6 @@ from server.demo.services import create_services
 from server.demo.tls import run_forwarder
 from server.demo.town_routes import TownRoutes
 from server.demo.welcome import print_welcome
-from server.simulation import seed
 from server.simulation.account import Operator
 from server.simulation.child_server import ChildServer, admin_token, count_ledger_problems, run_child
 from server.simulation.delivery_checker import DeliveryChecker
@@ -122,7 +121,7 @@ async def run_demo(options: DemoOptions) -> None:
 async def _create_city(
     options: DemoOptions, api: Api, operator: Operator, town: Town, data: Path
 ) -> tuple[City, Guests]:
-    service, services = await seed.simulation_service(operator), await create_services(operator)
+    services = await create_services(operator)
     credentials = load_credentials(data)
     every_service = [each for ids in services.values() for each in ids]
     guests = Guests(api, operator, credentials, every_service, town.middle)
@@ -131,7 +130,7 @@ async def _create_city(
         DeliveryChecker(MAX_RECENT_SAMPLES),
         options.pace,
         secrets.randbits(32),
-        service,
+        every_service[0],
         services=services,
         courtesy_s=guests.courtesy_s,
     )

@@ -27,7 +27,7 @@ WIDER_THAN = """
 const widerThan = (width) => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("*")]
   .filter((each) => each.getBoundingClientRect().right > width + 1).map((each) => each.outerHTML.slice(0, 90));
 """
-"""A JavaScript function that names the elements that are cut off at the side of the page."""
+"""A function that names what is cut off at the side of the page."""
 
 
 class Phone:
@@ -69,7 +69,7 @@ class Phone:
 
 
 async def wait_for_map(page: Page) -> None:
-    """Wait until the map of the page, if it has one, is drawn."""
+    """Wait until the map of the page, if it has one, has drawn something."""
     if await page.raw.locator(".map-view").count():
         await page.raw.locator(".map-view canvas").first.wait_for()
         await page.run("await new Promise((done) => setTimeout(done, 500))")  # software GL draws its first frames

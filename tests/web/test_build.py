@@ -1,4 +1,4 @@
-"""The build of `make web`: sizes, licences, a lock file without addresses, and no build without changes."""
+"""What `make web` builds: sizes, licences, a lock without addresses, and a build that is done once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def manifest() -> Manifest:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Copy the sources of the pages."""
+    """Copy what the pages are built from."""
     for folder in ("web", "clients/javascript"):
         ignored = shutil.ignore_patterns("node_modules")
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
@@ -51,7 +51,7 @@ def test_without_deno_the_build_says_so(checkout: Path, web: ModuleType, monkeyp
 def test_a_failed_build_says_why_and_leaves_no_pages(
     checkout: Path, web: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A build whose packages cannot be downloaded fails with one line, and leaves no partial result."""
+    """A build whose packages cannot be had fails with one line, and builds nothing half."""
     script = checkout / "deno"
     script.write_text("#!/bin/sh\necho 'Download of preact' >&2\necho 'error: no route to the registry' >&2\nexit 1\n")
     script.chmod(0o755)
@@ -62,7 +62,7 @@ def test_a_failed_build_says_why_and_leaves_no_pages(
 
 
 def test_a_build_is_done_again_only_for_other_inputs(checkout: Path, web: ModuleType) -> None:
-    """The same files are not built again. A changed page causes a new build, changed types of the interface do not."""
+    """What was built from the same files is not built again: the types of the interface are no input, a page is."""
     built = checkout / web.BUILT
     built.mkdir(parents=True)
     assert not web.is_built(checkout)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from server.serve import RunningServer
-from tests.server.http import people
+from tests.server.http import market, people
 from tests.server.supervisor.processes import admin_token as token_of_process
 from tests.server.supervisor.processes import child_pids
 from tests.support.browser import DESK, PHONE, Browser, Page
@@ -115,6 +115,33 @@ async def test_an_onboarding_manager_decides_on_documents(browser: Browser, site
         await card.wait_for(state="detached")
         assert page.find_flaws() == []
     await people.go_online(new)
+
+
+async def test_a_mediator_takes_a_dispute_and_resolves_it(browser: Browser, site: RunningServer, town: Town) -> None:
+    """A dispute that a customer opens appears on the mediator's desk without a reload. Its chat and its resolution are
+    for whoever has taken it. When it is resolved the job goes on, and the desk is empty.
+    """
+    job = await town.book(blueprint="direct_booking", technician=town.east.user)
+    await market.run_command(town.east, job, "accept")
+    async with open_console(browser, site.url, town.admin, "mediator") as page:
+        await page.raw.get_by_text("No open dispute").wait_for()
+        opened = await town.customer("POST", f"/v1/jobs/{job}/disputes", {"reason": "It leaks"})
+        assert opened.status_code == 201, opened.text
+        await page.raw.locator(".list", has_text="It leaks").wait_for()
+        await page.raw.get_by_text("Take the dispute to read and write").wait_for()
+        assert await page.raw.get_by_role("button", name="Resolve").count() == 0
+        await page.raw.get_by_role("button", name="Take", exact=True).click()
+        await page.raw.get_by_label("Message").fill("What happened?")
+        await page.raw.get_by_role("button", name="Send").click()
+        await page.raw.locator(".messages", has_text="What happened?").wait_for()
+        assert await page.find_axe_violations() == []
+        await page.save_screenshot("console-dispute")
+        await page.raw.get_by_label("Go on with the job").check()
+        await page.raw.get_by_label("Note").fill("Comes back tomorrow")
+        await page.raw.get_by_role("button", name="Resolve").click()
+        await page.raw.get_by_text("No open dispute").wait_for()
+        assert page.find_flaws() == []
+    assert "frozen" not in (await town.admin("GET", f"/v1/jobs/{job}")).json()["job"]
 
 
 async def test_the_audit_is_checked_in_the_browser(browser: Browser, site: RunningServer, town: Town) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -268,37 +267,3 @@ async def book_kind(customer: Phone, service: str, kind: str, *, whom: str = "")
         await customer.raw.get_by_role("button", name=re.compile(whom)).tap()
     await customer.raw.get_by_role("button", name=re.compile("Book · ")).tap()
     await customer.raw.wait_for_url("**/book/jobs/*")
-
-
-async def test_an_installed_app_starts_without_a_network(
-    browser: Browser, site: RunningServer, http: httpx.AsyncClient
-) -> None:
-    """An app that was opened once can be installed, and its page is shown without a network: it says so, and goes on by
-    itself. The browser stores no answer of the interface.
-    """
-    async with open_phone(browser, site, http, "book", "Carla Customer", service_workers="allow") as carla:
-        carla.page.expected_errors += ("ERR_INTERNET_DISCONNECTED", "WebSocket")
-        link = await carla.raw.locator("link[rel=manifest]").get_attribute("href")
-        manifest = (await http.get(str(link))).json()
-        assert manifest["start_url"] == "/book" and manifest["display"] == "standalone"
-        for icon in manifest["icons"]:
-            picture = (await http.get(icon["src"])).content
-            size = int(icon["sizes"].partition("x")[0])
-            assert picture[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack_from(">II", picture, 16) == (size, size)
-        await carla.page.run("await navigator.serviceWorker.ready")
-        await carla.page.wait_for("navigator.serviceWorker.controller !== null")
-        await carla.raw.context.set_offline(True)
-        await carla.raw.reload()
-        await carla.see("No connection")
-        await carla.look("no-connection")
-        await carla.raw.context.set_offline(False)
-        await carla.see("What do you need?")
-        stored = await carla.page.run(STORED_PATHS)
-        assert stored and all(path == "/book" or path.startswith("/assets/") for path in stored), stored
-
-
-STORED_PATHS = """
-const caches_ = await Promise.all((await caches.keys()).map((name) => caches.open(name)));
-const requests = (await Promise.all(caches_.map((cache) => cache.keys()))).flat();
-return requests.map(({ url }) => new URL(url).pathname);
-"""

@@ -4,6 +4,8 @@ import { type CityMap, colorOf, type Layer, type Points } from "../../shared/map
 import type { DemandItem } from "../../shared/schema.ts";
 import { expectedAt } from "./page.tsx";
 
+const MIN_EXPECTED = 0.1;
+
 export class DemandMap {
   readonly #cells: Points;
   #fitted = false;
@@ -15,11 +17,13 @@ export class DemandMap {
 
   /** Show how many requests are expected in each cell in an hour. */
   show(items: DemandItem[], h: number): void {
-    const most = Math.max(0.1, ...items.map((item) => expectedAt(item, h)));
+    const most = Math.max(...items.map((item) => expectedAt(item, h)));
+    // Before anything was learned, the scores say where jobs wait now.
+    const shareOf = (item: DemandItem) => most > MIN_EXPECTED ? expectedAt(item, h) / most : item.score / 100;
     this.#cells.clear();
     for (const item of items) {
       if (item.polygon) {
-        this.#cells.set(item.area, item.polygon as never, { area: item.area, share: expectedAt(item, h) / most });
+        this.#cells.set(item.area, item.polygon as never, { area: item.area, share: shareOf(item) });
       }
     }
     if (this.#fitted || !items.length) return;

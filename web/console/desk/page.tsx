@@ -137,7 +137,7 @@ function OneDispute({ console, dispute, again }: { console: Console; dispute: Di
             {tc("desk.opened_by", { role: known("role", dispute.by.role), age: ago(dispute.opened_at) })}
           </p>
           <ErrorNote error={error.value} />
-          {!isMine && (
+          {!isMine && (console.isOps || !dispute.mediator) && (
             <Button
               kind={dispute.mediator ? "plain" : "main"}
               icon="user"
@@ -150,16 +150,20 @@ function OneDispute({ console, dispute, again }: { console: Console; dispute: Di
           {isMine && <ResolveForm console={console} dispute={dispute} done={again} />}
         </div>
       </Card>
-      <Shown loaded={job}>
-        {(read) =>
-          read.room
-            ? (
-              <Card title={tc("tab.chat")}>
-                <RoomView key={`${read.room} ${isMine}`} console={console} id={read.room} />
-              </Card>
-            )
-            : null}
-      </Shown>
+      {console.isOps || isMine
+        ? (
+          <Shown loaded={job}>
+            {(read) =>
+              read.room
+                ? (
+                  <Card title={tc("tab.chat")}>
+                    <RoomView key={`${read.room} ${isMine}`} console={console} id={read.room} />
+                  </Card>
+                )
+                : null}
+          </Shown>
+        )
+        : <p class="soft">{tc(dispute.mediator ? "desk.of_another" : "chat.take_first")}</p>}
     </div>
   );
 }

@@ -65,7 +65,7 @@ export const de = {
   "chat.none": "Dieser Auftrag hat noch keinen Chat",
   "chat.none_text": "Er öffnet mit der Buchung oder der Annahme, wie der Bauplan es sagt.",
   "chat.send": "Senden",
-  "chat.take_first": "Übernimm den Streitfall, um hier zu schreiben.",
+  "chat.take_first": "Übernimm den Streitfall, um im Chat zu lesen und zu schreiben.",
 
   "check.erased": "Gelöscht",
   "check.failed": "Fehlgeschlagen",
@@ -147,6 +147,7 @@ export const de = {
   "desk.nobody": "Wartet auf Vermittlung",
   "desk.note": "Notiz",
   "desk.note_hint": "Beide Seiten lesen sie.",
+  "desk.of_another": "Ein anderer Vermittler hat ihn übernommen.",
   "desk.opened_by": "Eröffnet von: {role}, {age}",
   "desk.outcome": "Ergebnis",
   "desk.resolve": "Lösen",

@@ -63,7 +63,7 @@ export const en = {
   "chat.none": "This job has no chat yet",
   "chat.none_text": "It opens with the booking or when somebody accepts, as the blueprint says.",
   "chat.send": "Send",
-  "chat.take_first": "Take the dispute to write here.",
+  "chat.take_first": "Take the dispute to read and write in the chat.",
 
   "check.erased": "Erased",
   "check.failed": "Failed",
@@ -145,6 +145,7 @@ export const en = {
   "desk.nobody": "Waits for a mediator",
   "desk.note": "Note",
   "desk.note_hint": "Both sides read it.",
+  "desk.of_another": "Another mediator has taken it.",
   "desk.opened_by": "Opened by: {role}, {age}",
   "desk.outcome": "Outcome",
   "desk.resolve": "Resolve",

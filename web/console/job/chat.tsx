@@ -13,6 +13,8 @@ import { errorOf, useLoaded } from "../load.ts";
 import { Shown } from "../shown.tsx";
 
 const text = signal("");
+/** The room that this user has left while it was shown. */
+const isOver = signal("");
 const busy = signal(false);
 const error = signal<CalloutError | null>(null);
 
@@ -29,14 +31,17 @@ export function ChatTab({ console, job }: { console: Console; job: Job }) {
 export function RoomView({ console, id }: { console: Console; id: string }) {
   const loaded = useLoaded(() => readChat(console, id), [id]);
   useEffect(() => {
+    isOver.value = "";
+    const me = console.live.callout.userId;
     return console.live.onPush(({ type, data }) => {
-      if (
-        (type === "message.created" && data.message.room === id) || (type.startsWith("room.") && data.room?.id === id)
-      ) {
-        void loaded.again();
-      }
+      const isHere = type === "message.created"
+        ? data.message.room === id
+        : type.startsWith("room.") && data.room?.id === id;
+      if (isHere && type === "room.left" && data.user?.id === me) isOver.value = id; // from now on the room is refused
+      else if (isHere && isOver.value !== id) void loaded.again();
     });
   }, [id]);
+  if (loaded.error.value?.code === "not_member") return <p class="soft">{tc("chat.take_first")}</p>;
   return (
     <Shown loaded={loaded}>
       {({ room, messages }) => (

@@ -42,21 +42,21 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         await tom.look("off")
         await tom.tap("Go online")
         await tom.see("Waiting for an offer")
-        await tom.look("waiting")
+        await tom.look("waiting", at_desk=True)
 
         await carla.see("What do you need?")
-        await carla.look("services")
+        await carla.look("services", at_desk=True)
         await carla.raw.get_by_role("link", name="Boiler repair").tap()
         await carla.raw.get_by_label("Managed service").check()
         await carla.raw.get_by_label("Address").fill("Torstrasse 1, third floor")
         await carla.tap("Use my place")
         book = carla.raw.get_by_role("button", name=re.compile(r"Book · "))
         await book.wait_for()
-        await carla.look("booking")
+        await carla.look("booking", at_desk=True)
         await book.tap()
 
         await tom.raw.get_by_role("dialog").wait_for()
-        await tom.look("offer")
+        await tom.look("offer", at_desk=True)
         await tom.tap("Accept")
         await carla.see("The technician has accepted")
         await carla.raw.get_by_label("Message", exact=True).fill("The bell is broken, please call.")
@@ -65,13 +65,13 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         await tom.raw.get_by_label("Message", exact=True).fill("I will.")
         await tom.tap("Send")
         await carla.see("I will.")
-        await carla.look("accepted")
-        await tom.look("accepted")
+        await carla.look("accepted", at_desk=True)
+        await tom.look("accepted", at_desk=True)
 
         await tom.tap("On my way")
         await tom.raw.context.set_geolocation({"latitude": HERE["lat"] + 0.01, "longitude": HERE["lon"]})
         await carla.raw.get_by_text(re.compile(r"away, about")).wait_for()
-        await carla.look("on-the-way")
+        await carla.look("on-the-way", at_desk=True)
         await carla.tap("Make a link")
         link = await carla.raw.locator(".link-address").get_attribute("href")
         async with browser.new_phone() as friend:
@@ -88,13 +88,13 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": tiny_png(n)} for n in range(2)]
         await tom.raw.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
         await tom.raw.get_by_role("button", name="Work done").wait_for()
-        await tom.look("working")
+        await tom.look("working", at_desk=True)
         await tom.tap("Work done")
 
         pad = carla.raw.locator("canvas.sign-pad")
         await pad.scroll_into_view_if_needed()
         await draw(carla.page, pad)
-        await carla.look("sign")
+        await carla.look("sign", at_desk=True)
         await pad.scroll_into_view_if_needed()
         await draw(carla.page, pad)
         await carla.tap("Sign")
@@ -103,11 +103,11 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         job = carla.raw.url.rpartition("/")[2]
         await pay(people.principal(site, http, "service"), job)
         await carla.raw.get_by_label("5 stars").check(force=True)
-        await carla.look("done")
+        await carla.look("done", at_desk=True)
         await carla.raw.get_by_role("button", name="Send stars").tap()
         await carla.see("Thank you.")
         await tom.see("Paid")
-        await tom.look("done")
+        await tom.look("done", at_desk=True)
 
 
 async def draw(page: Page, pad: object) -> None:

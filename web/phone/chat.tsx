@@ -35,6 +35,7 @@ export function Chat({ app, room: id }: { app: PhoneApp; room: string }) {
   const changes = useSignal(0);
   const room = useMemo(() => new Room(app.live.callout, id), [id]);
   const list = useRef<HTMLOListElement>(null);
+  const last = useRef<string | undefined>(undefined);
   const [text, setText] = useState("");
   useEffect(() => {
     const onChange = () => {
@@ -45,7 +46,11 @@ export function Chat({ app, room: id }: { app: PhoneApp; room: string }) {
         writeUnsaid(id, unsaid.filter((each) => !said.has(each.client_id)));
       }
       void room.read();
-      requestAnimationFrame(() => list.current && (list.current.scrollTop = list.current.scrollHeight));
+      const newest = room.messages.at(-1)?.client_id;
+      if (newest !== last.current) {
+        requestAnimationFrame(() => list.current && (list.current.scrollTop = list.current.scrollHeight));
+      }
+      last.current = newest;
     };
     room.addEventListener("change", onChange);
     for (const one of readUnsaid(id)) room.say(one.text, { client_id: one.client_id });
@@ -76,6 +81,14 @@ export function Chat({ app, room: id }: { app: PhoneApp; room: string }) {
       <p class="small soft">
         {others.map((member) => `${member.name} (${known("role", member.role)})`).join(", ")}
       </p>
+      {changes.value >= 0 && room.hasOlder && (
+        <Button
+          kind="quiet"
+          onClick={() => void room.loadOlder().catch(() => {})}
+        >
+          {t("chat.older")}
+        </Button>
+      )}
       <ol ref={list} tabIndex={0} aria-label={t("chat.messages")} aria-live="polite">
         {messages.length === 0 && <li class="soft small nothing">{t("chat.empty")}</li>}
         {messages.map((message) => (

@@ -76,7 +76,8 @@ export class Outbox {
       body: { ...body, ...time },
       ...about,
     };
-    this.#save([...this.pending.value, one]);
+    this.pending.value = [...this.pending.value, one];
+    this.#store((stored) => [...stored, one]);
     return new Promise((done, fail) => {
       this.#waiters.set(one.key, { done, fail });
       void this.#sendAll();
@@ -97,9 +98,10 @@ export class Outbox {
     }
   }
 
-  #save(pending: Pending[]): void {
-    this.pending.value = pending;
-    store(this.#name, pending.length ? JSON.stringify(pending) : null);
+  /** Change what is stored. Another tab of the user may have stored something since. */
+  #store(change: (stored: Pending[]) => Pending[]): void {
+    const changed = change(this.#read());
+    store(this.#name, changed.length ? JSON.stringify(changed) : null);
   }
 
   async #sendAll(): Promise<void> {
@@ -124,7 +126,9 @@ export class Outbox {
 
   #finish(one: Pending, answer: Answer | null, error: CalloutError | null): void {
     if (this.#isStopped) return;
-    this.#save(this.pending.value.filter((each) => each.key !== one.key));
+    const isOther = (each: Pending) => each.key !== one.key;
+    this.pending.value = this.pending.value.filter(isOther);
+    this.#store((stored) => stored.filter(isOther));
     const waiter = this.#waiters.get(one.key);
     this.#waiters.delete(one.key);
     this.onAnswer(one, answer, error);

@@ -10,7 +10,8 @@ export const secondsLeft = (ends: number) => Math.max(0, Math.ceil((ends - clock
 const RADIUS = 52;
 const AROUND = 2 * Math.PI * RADIUS;
 
-/** A ring from `began` to `ends` (ms; null: nobody knows when it ends). The browser moves it, from where the offer is now, so nothing is drawn by script. */
+/** A ring from `began` to `ends` (ms; null: nobody knows when it ends). The browser animates it from where the offer is
+ * now, so that no script draws it. */
 export function Ring({ ends, began }: { ends: number | null; began: number }) {
   const circle = useRef<SVGCircleElement>(null);
   useEffect(() => {

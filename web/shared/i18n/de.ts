@@ -72,6 +72,7 @@ export const de: Texts = {
   "chat.failed": "Nicht gesendet",
   "chat.message": "Nachricht",
   "chat.messages": "Nachrichten",
+  "chat.older": "Frühere Nachrichten",
   "chat.send": "Senden",
   "chat.sending": "Wird gesendet",
   "chat.title": "Chat",

@@ -70,6 +70,7 @@ export const en = {
   "chat.failed": "Not sent",
   "chat.message": "Message",
   "chat.messages": "Messages",
+  "chat.older": "Earlier messages",
   "chat.send": "Send",
   "chat.sending": "Being sent",
   "chat.title": "Chat",

@@ -49,7 +49,7 @@ class Phone:
         await self.raw.get_by_text(text).first.wait_for()
 
     async def look(self, state: str, *, at_desk: bool = False) -> None:
-        """Assert that axe finds nothing in this state, in both themes, and that nothing is cut off at the side, and save
+        """Assert that axe finds nothing in this state, in both themes, and that nothing is cut off at the side. Save
         screenshots for people to look at: of the phone and, with ``at_desk``, of a large screen.
         """
         await wait_for_map(self.page)

@@ -39,13 +39,12 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
     ):
         await tom.look("off-new")
         await employ(tom, admin, service)
-        await tom.look("off")
         await tom.tap("Go online")
         await tom.see("Waiting for an offer")
-        await tom.look("waiting", at_desk=True)
+        await tom.look("waiting")
 
         await carla.see("What do you need?")
-        await carla.look("services", at_desk=True)
+        await carla.look("services")
         await carla.raw.get_by_role("link", name="Boiler repair").tap()
         await carla.raw.get_by_label("Managed service").check()
         await carla.raw.get_by_label("Address").fill("Torstrasse 1, third floor")
@@ -65,8 +64,8 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         await tom.raw.get_by_label("Message", exact=True).fill("I will.")
         await tom.tap("Send")
         await carla.see("I will.")
-        await carla.look("accepted", at_desk=True)
-        await tom.look("accepted", at_desk=True)
+        await carla.look("accepted")
+        await tom.look("accepted")
 
         await tom.tap("On my way")
         await tom.raw.context.set_geolocation({"latitude": HERE["lat"] + 0.01, "longitude": HERE["lon"]})
@@ -88,7 +87,7 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": tiny_png(n)} for n in range(2)]
         await tom.raw.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
         await tom.raw.get_by_role("button", name="Work done").wait_for()
-        await tom.look("working", at_desk=True)
+        await tom.look("working")
         await tom.tap("Work done")
 
         pad = carla.raw.locator("canvas.sign-pad")
@@ -103,11 +102,10 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         job = carla.raw.url.rpartition("/")[2]
         await pay(people.principal(site, http, "service"), job)
         await carla.raw.get_by_label("5 stars").check(force=True)
-        await carla.look("done", at_desk=True)
+        await carla.look("done")
         await carla.raw.get_by_role("button", name="Send stars").tap()
         await carla.see("Thank you.")
         await tom.see("Paid")
-        await tom.look("done", at_desk=True)
 
 
 async def draw(page: Page, pad: object) -> None:

@@ -16,7 +16,6 @@ from tests.support.http import open_http
 from tests.support.photos import tiny_png
 from tests.web.phones import employ, make_service, open_phone, pay, wait_for_map
 
-
 pytestmark = pytest.mark.timeout(400)
 """Two pages with maps, drawn without a graphics card, take a machine that does something else a few minutes."""
 

@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { known, t } from "../shared/i18n/i18n.ts";
 import { meta } from "../shared/meta.ts";
+import { store } from "../shared/platform.ts";
 import { go, partsBelow } from "../shared/router.ts";
 import { Connection } from "../shared/ui/connection.tsx";
 import { Icon, Mark } from "../shared/ui/icons.tsx";
@@ -32,6 +33,8 @@ export function ConsoleFrame({ console }: { console: Console }) {
   const pages = pagesOf(console.role);
   const parts = partsBelow(BASE);
   const page = pages.find(({ name }) => name === parts[0]) ?? (parts.length ? null : pages[0]);
+  // Without a connection what is known stays, greyed. The live page greys its map alone.
+  const isStale = page?.name !== "live" && console.live.lostAt.value !== null && console.loaded.value;
   const title = page ? tc(page.text) : t("app.name");
   useEffect(() => void (document.title = `${title} · Callout`), [title]);
   useEffect(() => {
@@ -48,7 +51,7 @@ export function ConsoleFrame({ console }: { console: Console }) {
       {meta.value?.demo && <p class="ribbon">{t("demo.ribbon")}</p>}
       <TopBar console={console} />
       <Rail console={console} present={page?.name} />
-      <main id="content" tabIndex={-1} aria-label={title}>
+      <main id="content" tabIndex={-1} aria-label={title} data-stale={isStale || undefined}>
         {console.error.value && (
           <div class="page-note">
             <ErrorNote error={console.error.value} retry={() => void console.load()} />
@@ -98,10 +101,7 @@ function TopBar({ console }: { console: Console }) {
         <Mark size={26} />
         <strong>{t("app.name")}</strong>
       </a>
-      <span class="zone">
-        <Icon name="pin" size={16} />
-        {console.zone}
-      </span>
+      <Zone console={console} />
       <button type="button" class="find" aria-label={tc("search.open")} onClick={() => (searchIsOpen.value = true)}>
         <Icon name="search" size={16} />
         <span>{tc("search.open")}</span>
@@ -120,6 +120,29 @@ function TopBar({ console }: { console: Console }) {
         <Avatar name={user?.name ?? "?"} />
       </button>
     </header>
+  );
+}
+
+/** The zone that is shown; a choice if there are several. Another zone is another console: the page is loaded again. */
+function Zone({ console }: { console: Console }) {
+  const names = console.zones.value.map(({ name }) => name);
+  const choose = (name: string) => (store("zone", name), location.reload());
+  if (names.length < 2) {
+    return (
+      <span class="zone">
+        <Icon name="pin" size={16} />
+        {console.zone}
+      </span>
+    );
+  }
+  return (
+    <label class="zone">
+      <Icon name="pin" size={16} />
+      <span class="sr-only">{tc("frame.zone")}</span>
+      <select class="in-table" value={console.zone} onChange={(event) => choose(event.currentTarget.value)}>
+        {names.map((name) => <option key={name} value={name}>{name}</option>)}
+      </select>
+    </label>
   );
 }
 

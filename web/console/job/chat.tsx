@@ -15,6 +15,8 @@ import { Shown } from "../shown.tsx";
 const text = signal("");
 /** The room that this user has left while it was shown. */
 const isOver = signal("");
+/** The name of the message that is written: it is sent again with the same, so that it is stored once. */
+const draft = signal(crypto.randomUUID());
 const busy = signal(false);
 const error = signal<CalloutError | null>(null);
 
@@ -115,8 +117,8 @@ function Writer({ console, room, again }: { console: Console; room: Room; again:
     event.preventDefault();
     const message = text.value.trim();
     if (!message) return;
-    await attempt(() => console.live.request("say", { room: room.id, text: message, client_id: crypto.randomUUID() }));
-    if (!error.value) text.value = "";
+    await attempt(() => console.live.request("say", { room: room.id, text: message, client_id: draft.value }));
+    if (!error.value) text.value = "", draft.value = crypto.randomUUID();
   };
   return (
     <form class="say" onSubmit={say}>
@@ -127,7 +129,7 @@ function Writer({ console, room, again }: { console: Console; room: Room; again:
             {...a}
             value={text.value}
             maxLength={4000}
-            onInput={(event) => (text.value = event.currentTarget.value)}
+            onInput={(event) => (text.value = event.currentTarget.value, draft.value = crypto.randomUUID())}
           />
         )}
       </Field>

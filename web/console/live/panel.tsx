@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { t } from "../../shared/i18n/i18n.ts";
 import { money } from "../../shared/money.ts";
-import { ago, duration } from "../../shared/time.ts";
+import { ago, clock, duration } from "../../shared/time.ts";
 import { Button, Chip, IconButton, LinkButton } from "../../shared/ui/parts.tsx";
 import type { MapPerson } from "../../shared/schema.ts";
 import type { Console } from "../data/console.ts";
@@ -15,14 +15,8 @@ import { jobPath, personPath } from "../nav.ts";
 import { Shown } from "../shown.tsx";
 import { reassignTo } from "./reassign.tsx";
 
-const EVERY_MS = 1000;
-
 export function Panel({ console, id, close }: { console: Console; id: string; close: () => void }) {
-  const [, again] = useState(0);
-  useEffect(() => {
-    const timer = setInterval(() => document.hidden || again((n) => n + 1), EVERY_MS);
-    return () => clearInterval(timer);
-  }, []);
+  void clock.value; // the map is no signal: what is shown of it is renewed each second, and not while the page is hidden
   const thing = console.map.things.get(id);
   return (
     <div class="panel">

@@ -53,6 +53,7 @@ LONGEST_FILES = (
     "nemesis/test_mutants.py",
     "nemesis/test_nemeses.py",
     "server/demo/test_demo.py",
+    "server/demo/test_visits.py",
     "races/test_after_the_claim.py",
     "server/sweep/test_sweep.py",
     "server/simulation/test_replay.py",

@@ -14,13 +14,15 @@ from engine.process import datadir
 from engine.process.settings import Settings
 from server.simulation.child_server import ChildError
 
-VERSION_OFFSET = 1_000
+VERSION_OFFSET = 2_000
 """Added to the version, so that a key such as `managed@7` always names the same blueprint, even if a server that is not
 a demo uses the data later."""
 
 
 CHANGED = ("home_service", "managed", "marketplace", "delivery")
 FIRST_WAVES_SHARE = 0.2
+MAX_RADIUS_M = 1_200
+"""The largest radius of a wave that is not the last: about the half of the town."""
 WAVE_S = 8
 """The most seconds between two waves."""
 _WAVE = re.compile(r"radius_m = (\d+), interval_s = (\d+)")
@@ -55,5 +57,5 @@ def demo_blueprint(shipped: str) -> str:
 
 def _smaller_wave(found: re.Match[str], *, is_last: bool) -> str:
     """Return a wave for a town of 3 km. The last one of each blueprint still reaches all of it."""
-    radius_m = int(found[1]) if is_last else round(int(found[1]) * FIRST_WAVES_SHARE)
+    radius_m = int(found[1]) if is_last else min(round(int(found[1]) * FIRST_WAVES_SHARE), MAX_RADIUS_M)
     return f"radius_m = {radius_m}, interval_s = {min(int(found[2]), WAVE_S)}"

@@ -48,12 +48,12 @@ class Phone:
         """Wait until the page shows a text."""
         await self.raw.get_by_text(text).first.wait_for()
 
-    async def look(self, state: str, *, at_desk: bool = False) -> None:
-        """Assert that axe finds nothing in this state, in both themes, and that nothing is cut off at the side. Save
-        screenshots for people to look at: of the phone and, with ``at_desk``, of a large screen.
+    async def look(self, state: str) -> None:
+        """Assert that axe finds nothing in this state and that nothing is cut off at the side, and save screenshots in
+        both themes and two widths for people to look at.
         """
         await wait_for_map(self.page)
-        for name, size, dark in VIEWS if at_desk else VIEWS[:2]:
+        for name, size, dark in VIEWS:
             await self.page.resize(*size, dark=dark)
             await self.page.run("await new Promise((done) => setTimeout(done, 150))")  # the theme's transitions end
             wider = await self.page.run(f"{WIDER_THAN}return widerThan({size[0]})")

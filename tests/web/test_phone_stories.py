@@ -19,9 +19,6 @@ from tests.support.http import open_http
 from tests.support.wait import wait_until
 from tests.web.phones import Phone, employ, make_service, open_phone, pay, register
 
-pytestmark = pytest.mark.timeout(400)
-"""Two pages with maps, drawn without a graphics card, take a machine that does something else a few minutes."""
-
 
 @pytest.fixture(scope="module")
 async def http(site: RunningServer) -> AsyncIterator[httpx.AsyncClient]:

@@ -16,9 +16,6 @@ from tests.support.http import open_http
 from tests.support.photos import tiny_png
 from tests.web.phones import employ, make_service, open_phone, pay, wait_for_map
 
-pytestmark = pytest.mark.timeout(400)
-"""Two pages with maps, drawn without a graphics card, take a machine that does something else a few minutes."""
-
 
 @pytest.fixture(scope="module")
 async def http(site: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
@@ -42,6 +39,7 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
     ):
         await tom.look("off-new")
         await employ(tom, admin, service)
+        await tom.look("off")
         await tom.tap("Go online")
         await tom.see("Waiting for an offer")
         await tom.look("waiting")
@@ -54,11 +52,11 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         await carla.tap("Use my place")
         book = carla.raw.get_by_role("button", name=re.compile(r"Book · "))
         await book.wait_for()
-        await carla.look("booking", at_desk=True)
+        await carla.look("booking")
         await book.tap()
 
         await tom.raw.get_by_role("dialog").wait_for()
-        await tom.look("offer", at_desk=True)
+        await tom.look("offer")
         await tom.tap("Accept")
         await carla.see("The technician has accepted")
         await carla.raw.get_by_label("Message", exact=True).fill("The bell is broken, please call.")
@@ -73,7 +71,7 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         await tom.tap("On my way")
         await tom.raw.context.set_geolocation({"latitude": HERE["lat"] + 0.01, "longitude": HERE["lon"]})
         await carla.raw.get_by_text(re.compile(r"away, about")).wait_for()
-        await carla.look("on-the-way", at_desk=True)
+        await carla.look("on-the-way")
         await carla.tap("Make a link")
         link = await carla.raw.locator(".link-address").get_attribute("href")
         async with browser.new_phone() as friend:
@@ -96,7 +94,7 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         pad = carla.raw.locator("canvas.sign-pad")
         await pad.scroll_into_view_if_needed()
         await draw(carla.page, pad)
-        await carla.look("sign", at_desk=True)
+        await carla.look("sign")
         await pad.scroll_into_view_if_needed()
         await draw(carla.page, pad)
         await carla.tap("Sign")
@@ -109,6 +107,7 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         await carla.raw.get_by_role("button", name="Send stars").tap()
         await carla.see("Thank you.")
         await tom.see("Paid")
+        await tom.look("done")
 
 
 async def draw(page: Page, pad: object) -> None:

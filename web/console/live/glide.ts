@@ -5,6 +5,8 @@ import type { Place } from "../../shared/map.ts";
 const GLIDE_MS = 600;
 const FRAME_MS = 50;
 const MAX_GLIDING = 400;
+/** With more dots than this none glides: each step of a glide makes the map cut all dots into tiles again. */
+const MAX_DOTS = 600;
 
 interface Way {
   from: Place;
@@ -26,8 +28,9 @@ export class Glide {
   move(id: string, to: Place): void {
     const from = this.#places.get(id);
     this.#places.set(id, from ?? to);
+    const isMany = this.#ways.size >= MAX_GLIDING || this.#places.size > MAX_DOTS;
     const isSame = from && from[0] === to[0] && from[1] === to[1];
-    if (!from || isSame || this.#still || document.hidden || this.#ways.size >= MAX_GLIDING) {
+    if (!from || isSame || isMany || this.#still || document.hidden) {
       this.#ways.delete(id);
       this.#put(id, to);
       return;

@@ -245,7 +245,7 @@ function waveLayers(): Layer[] {
       id: "waves",
       type: "fill",
       // A ring that is wider than a district would colour the whole map: it is a line alone.
-      paint: { "fill-color": color, "fill-opacity": ["case", [">", ["get", "radius"], 2500], 0, 0.08] },
+      paint: { "fill-color": color, "fill-opacity": ["case", [">", ["get", "radius"], 1200], 0, 0.08] },
     },
     { id: "waves-edge", type: "line", paint: { "line-color": color, "line-width": 1.5, "line-opacity": 0.75 } },
   ] as unknown as Layer[];

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.process.settings import Settings
+from server import serve
 from server.serve import RunningServer
 from tests.server.http import market, people
 from tests.server.supervisor.processes import admin_token as token_of_process
@@ -56,12 +58,24 @@ async def test_each_role_sees_its_pages(browser: Browser, site: RunningServer, t
         assert page.find_flaws() == []
 
 
-async def test_ops_give_a_job_to_somebody_by_dragging_it(browser: Browser, site: RunningServer, town: Town) -> None:
+@pytest.fixture
+async def empty_site(tmp_path: Path) -> AsyncIterator[RunningServer]:
+    """Start a server whose map shows nobody of another test: a mouse cannot tell two people at one place apart."""
+    async with serve.run_server(Settings(data=str(tmp_path / "site"), port=0, limits="off")) as serving:
+        yield serving
+
+
+async def test_ops_give_a_job_to_somebody_by_dragging_it(browser: Browser, empty_site: RunningServer) -> None:
     """Ops drag a job on the map onto a technician. Nothing is done before they confirm; the confirmation says who loses
     the job. Then the other technician has it, and the map shows it without a reload.
     """
+    async with open_town(empty_site.url, admin_token(empty_site)) as town:
+        await _drag_a_job(browser, empty_site.url, town)
+
+
+async def _drag_a_job(browser: Browser, url: str, town: Town) -> None:
     job = await town.book_and_claim()
-    async with open_console(browser, site.url, town.admin, "ops_manager") as page:
+    async with open_console(browser, url, town.admin, "ops_manager") as page:
         await wait_for_map(page, job, town.east.user, town.west.user)
         mouse = page.raw.mouse
         await mouse.move(*await point_of(page, job))

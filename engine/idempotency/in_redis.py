@@ -175,9 +175,13 @@ async def run_once(
     request: in_sql.KeyedRequest,
     result_type: Any,
     run_in_transaction: Callable[[AsyncConnection], Awaitable[T]],
+    *,
+    needs_redis: bool = True,
 ) -> in_sql.Result[T]:
     """Reserve the key in Redis, then call ``in_sql.run_once``. Who registers has no commands in Redis, and their
-    principal is their e-mail address, which Redis must not have.
+    principal is their e-mail address, which Redis must not have. Without ``needs_redis`` the command is done also while
+    Redis does not answer: a suspension must not wait for Redis. Its key is then reserved nowhere, so a later command in
+    Redis under the same key is not refused.
 
     Raises ReusedKey if it belongs to a command in Redis, Unavailable if Redis does not answer, and the same errors as
     ``in_sql.run_once``.
@@ -187,6 +191,8 @@ async def run_once(
     for error in done:
         # A key that also has a record in SQL was reused in Redis by an older release, or after Redis lost its memory.
         if isinstance(error, ReusedKey) and await in_sql.find_record(engine.archive, request.principal, request.key):
+            continue
+        if isinstance(error, (Indeterminate, Unavailable)) and not needs_redis:
             continue
         if isinstance(error, Indeterminate):  # the reservation may be made, but the command has not begun
             raise Unavailable(error.detail) from error

@@ -281,7 +281,7 @@ async def _create_account(
         await audit_events.add_row(conn, actor, "user_created", "user", str(row["id"]), role=new.role)
         return _user_of_row(row)
 
-    result = await in_redis.run_once(engine, request, User, run_in_transaction)
+    result = await in_redis.run_once(engine, request, User, run_in_transaction, needs_redis=False)
     if new.role == "technician":
         await outbox.try_apply_rows(engine, result.value.id)
     return result
@@ -317,7 +317,7 @@ async def _change_account(
         return _user_of_row(new)
 
     request = in_sql.new_request(caller.id, key, command, user, change, *(["reassign"] if reassign else []))
-    result = await in_redis.run_once(engine, request, User, run_in_transaction)
+    result = await in_redis.run_once(engine, request, User, run_in_transaction, needs_redis=False)
     with in_sql.unavailable_as_indeterminate():
         await outbox.apply_rows(engine, user)
     return result

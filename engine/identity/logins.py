@@ -76,7 +76,7 @@ async def end_login(engine: Engine, caller: Principal, login_id: str, *, key: st
         return login_id
 
     request = in_sql.new_request(caller.id, key, "end_login", login_id)
-    result = await in_redis.run_once(engine, request, str, run_in_transaction)
+    result = await in_redis.run_once(engine, request, str, run_in_transaction, needs_redis=False)
     with in_sql.unavailable_as_indeterminate():
         await outbox.apply_rows(engine, caller.id)
     return result

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from engine.domain import offers
+from engine.domain import offers, waves
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
-from engine.types import DEFAULT_ZONE
+from engine.types import DEFAULT_ZONE, TechnicianId
 from engine.workers import scheduler
 from tests.support import event_log, people
 from tests.support.clock import advance
@@ -28,14 +28,9 @@ async def test_a_job_in_another_mode_gets_no_wave(engine: Engine, blueprint: str
     await people.technician(engine, "t2", service)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {"match:t2": 0})
-    names = {
-        "meta": keys.zone_meta(DEFAULT_ZONE),
-        "tech": keys.technician(DEFAULT_ZONE, people.technician_without_account("t2").id),  # type: ignore[arg-type]
-        "due": keys.due_tasks(DEFAULT_ZONE),
-        "log": keys.log(DEFAULT_ZONE),
-    }
-    args = {"entry": "match:t2", "reach_m": 15_000, "limit": 8, "asked": "", "suspended": ""}
-    await engine.store.run(DEFAULT_ZONE, "match_open", keys=names, args=args)
+    await waves.offer_open_jobs(
+        engine, DEFAULT_ZONE, "match:t2", TechnicianId(people.technician_without_account("t2").id)
+    )
     assert await offered_technicians(engine, job) == before == sorted(fields.values())
     assert not await event_log.events(engine, "job.searching", job)
 

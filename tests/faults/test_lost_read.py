@@ -45,6 +45,7 @@ QUERY_OF_ROUTE = {
     "audit_prove_consistency": "?from=1&to=1",
     "vault_verify": "?sha256={digest}",
     "earnings_statement": "?month=2026-01",
+    "system_search": "?q=usr_1",
 }
 """The queries that routes require."""
 MAX_REPLIES = 30

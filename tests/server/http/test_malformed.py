@@ -71,6 +71,7 @@ ERROR_DETAILS = {
     "Expected an e-mail address",
     "Expected an id: letters, digits, _ and -",
     "Expected a SHA-256 in hexadecimal, lower case",
+    "Expected the app whose session is in a cookie: 1 to 16 letters a to z",
     "Expected one line of text, at most 64",
     "Expected one line of visible text without control characters, at most 200",
     "Expected one line, at most 128",

@@ -82,9 +82,13 @@ class EngineMachine(RuleBasedStateMachine):
         return {member.decode() for member in self.read("ZRANGE", key, 0, -1)}
 
 
-def run_examples(machine: type[RuleBasedStateMachine], *, few: int, many: int, steps: int) -> None:
-    """Run random sequences of at most ``steps`` rules of ``machine``: ``few``, or ``many`` in a long run."""
-    seed = os.environ.get("CALLOUT_TEST_SEED")
+def run_examples(
+    machine: type[RuleBasedStateMachine], *, few: int, many: int, steps: int, series: int | None = None
+) -> None:
+    """Run random sequences of at most ``steps`` rules of ``machine``: ``few``, or ``many`` in a long run. They are the
+    same in each run; each ``series`` has others.
+    """
+    seed = os.environ.get("CALLOUT_TEST_SEED", "" if series is None else str(series))
     if seed:
         machine._hypothesis_internal_use_seed = int(seed)  # type: ignore[attr-defined]  # what @seed sets
     run_state_machine_as_test(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -38,7 +37,7 @@ from tests.archive.test_refunds import ADMIN_CALLER, PAYMENT_SERVICE, archive_an
 from tests.support import people
 from tests.support.booked_money import create_account, fee_of
 from tests.support.clock import advance
-from tests.support.state_machine import EngineMachine, run_examples
+from tests.support.state_machine import EngineMachine, run_examples, run_until_seen
 
 MEDIATOR = Principal(UserId("cli_mediator"), "mediator")
 PER_MILLE = {"marketplace": 100, "direct_booking": 0}
@@ -49,7 +48,6 @@ HAPPENINGS = {
     *("payout: paid", "payout: failed", "payout: refused"),
 }
 """What each run must have seen, unless its seed is another one."""
-MAX_SERIES = 10
 
 
 class Charge(msgspec.Struct):
@@ -331,19 +329,6 @@ def run_model(*, few: int = 8, many: int = 300) -> None:
     run_examples(LedgerModel, few=few, many=many, steps=30)
 
 
-def run_until_all_has_happened() -> None:
-    """Run series of examples until each of ``HAPPENINGS`` was seen, at most ``MAX_SERIES``. Which happenings a series has
-    changes with each change of a rule.
-    """
-    LedgerModel.seen.clear()
-    for series in range(MAX_SERIES):
-        run_examples(LedgerModel, few=8, many=300, steps=30, series=series)
-        if {name for name, times in LedgerModel.seen.items() if times} >= HAPPENINGS:
-            break
-    if "CALLOUT_TEST_SEED" not in os.environ:
-        assert {name for name, times in LedgerModel.seen.items() if times} >= HAPPENINGS, LedgerModel.seen
-
-
 def test_the_ledger_keeps_to_its_model(settings: Settings, tmp_path: Path) -> None:
     """In examples of about thirty steps all accounts sum to 0, each job's account agrees with its payments and refunds,
     and no payout exceeds the available amount. A ledger that is written again from the events has the same entries and
@@ -351,7 +336,7 @@ def test_the_ledger_keeps_to_its_model(settings: Settings, tmp_path: Path) -> No
     """
     with opened_model(settings) as loop:
         archive = LedgerModel.engine.archive
-        run_until_all_has_happened()
+        run_until_seen(LedgerModel, LedgerModel.seen, HAPPENINGS, few=8, many=300, steps=30)
         kept = loop.run_until_complete(read_ledger(archive))
         assert len(kept[0]) > 30
         compared, problems = loop.run_until_complete(ledger_checker.find_problems(archive))

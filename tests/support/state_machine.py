@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -82,6 +83,9 @@ class EngineMachine(RuleBasedStateMachine):
         return {member.decode() for member in self.read("ZRANGE", key, 0, -1)}
 
 
+MAX_SERIES = 10
+
+
 def run_examples(
     machine: type[RuleBasedStateMachine], *, few: int, many: int, steps: int, series: int | None = None
 ) -> None:
@@ -103,3 +107,19 @@ def run_examples(
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def run_until_seen(
+    machine: type[RuleBasedStateMachine], seen: Counter[str], wanted: set[str], *, few: int, many: int, steps: int
+) -> None:
+    """Run series of examples until ``machine`` has counted each of ``wanted`` in ``seen``, at most ``MAX_SERIES``.
+
+    Which events a series has changes with each change of a rule. A run with a seed of its own is one series.
+    """
+    seen.clear()
+    has_seed = "CALLOUT_TEST_SEED" in os.environ
+    for series in range(1 if has_seed else MAX_SERIES):
+        run_examples(machine, few=few, many=many, steps=steps, series=series)
+        if wanted <= {name for name, times in seen.items() if times}:
+            return
+    assert has_seed, f"never seen: {sorted(name for name in wanted if not seen[name])}"

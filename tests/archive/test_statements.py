@@ -11,16 +11,17 @@ import msgspec
 import pytest
 from sqlalchemy import delete, insert, select
 
-from engine.archive import demand_models, ledger_refill, reader, room_reader
+from engine.archive import demand_models, early_refunds, ledger_refill, reader, room_reader
 from engine.audit.verifier import verify_zone
 from engine.blueprint import registry
 from engine.clock import now_ms
-from engine.domain import bid_list, day_plan_world, files, ledger_position, profile, review_queue
+from engine.domain import bid_list, day_plan_world, erasures, files, ledger_position, profile, review_queue
 from engine.errors import Forbidden, Invalid, ReusedKey
 from engine.files import file_rows
 from engine.files.file_object import FileObject
 from engine.files.row_bounds import MAX_DOCUMENTS
-from engine.identity import accounts
+from engine.identity import accounts, suspended_accounts
+from engine.payments.adapter import Report
 from engine.process.settings import Settings
 from engine.rebuild import room_rows
 from engine.runtime import Engine
@@ -41,7 +42,7 @@ from tests.archive.test_dealings import BID
 from tests.archive.test_projection import JOB_ID, create_event, create_job_document
 from tests.archive.test_reader import archive_events
 from tests.engine import staff, test_demand_chore
-from tests.engine.test_accounts import new_account
+from tests.engine.test_accounts import create_account, new_account
 from tests.support import people
 from tests.support.audit_log import archive_count, sign_head
 from tests.support.people import ADMIN
@@ -89,6 +90,50 @@ async def test_a_rebuild_reads_rooms(archive: Archive, settings: Settings) -> No
         assert {member.id: member.read_n for member in room.members} == {"c1": 1, "t1": 1}
         found = [(of.id, [each.n for each in part]) async for of, part in room_rows.read_messages(engine, [room])]
         assert found == [(ROOM, [1])]
+
+
+async def test_a_rebuild_reads_a_long_room(archive: Archive, settings: Settings) -> None:
+    """A room with more messages than are read together with those of other rooms is read by itself, whole."""
+    count = room_rows.SHORT_ROOM_MESSAGES + 2
+    events = [
+        create_event(1, "job.created", {"job": create_job_document(1, "done", "done", "t1")}),
+        create_room_event(2, "room.opened", create_room(0, CUSTOMER, HOLDER)),
+        *(create_message_event(2 + n, n) for n in range(1, count + 1)),
+    ]
+    await archive_events(archive, events)
+    async with open_engine(settings) as engine:
+        rooms = await room_rows.read_rooms(engine, DEFAULT_ZONE, [ROOM])
+        found = [each.n async for _, part in room_rows.read_messages(engine, rooms) for each in part]
+        assert found == list(range(1, count + 1))
+
+
+async def test_a_suspended_technician_may_sign_in_unless_they_are_to_be_erased(settings: Settings) -> None:
+    """A customer whose account is not active may not sign in; a technician may, until their erasure is asked for."""
+    async with open_engine(settings) as engine:
+        assert not await suspended_accounts.may_sign_in(engine, {"id": "usr_1", "role": "customer"})
+        assert await suspended_accounts.may_sign_in(engine, {"id": "usr_1", "role": "technician"})
+        who = await create_account(engine, "tom@example.org", "technician")
+        await erasures.request_erasure(engine, ADMIN, who.id, reason="moved", password=None)
+        assert not await suspended_accounts.may_sign_in(engine, {"id": who.id, "role": "technician"})
+
+
+async def test_an_early_refund_waits_until_it_is_removed(archive: Archive) -> None:
+    """A refund that is reported twice waits once. It is not due before its next attempt: the longer it has waited, the
+    later.
+    """
+    report = Report(reference="re_1", status="refunded", amount=5, currency="USD", job=JOB_ID, of="ch_1")
+    for now in (1_000, 9_000):
+        await early_refunds.store(archive, DEFAULT_ZONE, report, now)
+    [refund] = await early_refunds.of_charge(archive, JOB_ID, "ch_1")
+    assert refund == (report, 1_000)
+    first_ms = 1_000 + early_refunds.FIRST_RETRY_MS
+    assert await early_refunds.due(archive, DEFAULT_ZONE, first_ms - 1) == []
+    assert await early_refunds.due(archive, DEFAULT_ZONE, first_ms) == [refund]
+    await early_refunds.postpone(archive, refund, 21_000)
+    assert await early_refunds.due(archive, DEFAULT_ZONE, 30_999) == []
+    assert await early_refunds.due(archive, DEFAULT_ZONE, 31_000) == [refund]
+    await early_refunds.remove(archive, refund)
+    assert await early_refunds.of_charge(archive, JOB_ID, "ch_1") == []
 
 
 async def test_a_published_head_must_be_stored(archive: Archive) -> None:

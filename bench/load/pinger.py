@@ -2,12 +2,14 @@
 took: ``python -m bench.load.pinger PORT FILE``.
 
 While the event loop of the server does one long step, it answers nobody. So the longest answer shows the longest step.
-It is a process of its own, because the process that sends the load is busy itself.
+It is a process of its own, because the process that sends the load is busy itself. The two share a core, so the kernel
+gives the time at which an answer arrived: the pinger may read it later.
 """
 
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -17,6 +19,11 @@ PAUSE_S = 0.0005
 """How long the pinger sleeps between two questions: a step is found to half a millisecond."""
 FLUSH_PINGS = 20
 _QUESTION = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+_SO_TIMESTAMPNS = 35
+"""Linux: the kernel adds the time of arrival to what a socket receives (``man 7 socket``). Python does not name it."""
+_TIMESPEC = struct.Struct("qq")
 
 
 class Ping(NamedTuple):
@@ -37,17 +44,28 @@ def main(port: int, file: Path) -> None:
     """Ask until this process is ended."""
     with socket.create_connection(("127.0.0.1", port)) as server, file.open("w") as out:
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         count = 0
         while True:
-            begin = time.monotonic()
+            begin, sent_ns = time.monotonic(), time.time_ns()
             server.sendall(_QUESTION)
-            if not server.recv(65536):
+            arrived_ns = _receive(server)
+            if arrived_ns is None:
                 return
-            out.write(f"{begin} {(time.monotonic() - begin) * 1000}\n")
+            out.write(f"{begin} {(arrived_ns - sent_ns) / 1e6}\n")
             count += 1
             if count % FLUSH_PINGS == 0:
                 out.flush()
             time.sleep(PAUSE_S)
+
+
+def _receive(server: socket.socket) -> int | None:
+    """Receive an answer. Return when it arrived (ns of the machine's clock), None if the server closed."""
+    data, extra, _, _ = server.recvmsg(65536, socket.CMSG_SPACE(_TIMESPEC.size))
+    if not data:
+        return None
+    seconds, nanoseconds = _TIMESPEC.unpack(extra[0][2])
+    return int(seconds * 1_000_000_000 + nanoseconds)
 
 
 if __name__ == "__main__":

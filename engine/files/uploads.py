@@ -1,7 +1,8 @@
 """Receive a photo into a temporary file, and strip its metadata into a second one.
 
 All slow work runs in threads. A thread releases Python's interpreter lock after every ``photos.WINDOW_BYTES``, so that
-uploads do not delay the event loop. At most ``MAX_STRIPPING`` photos are stripped at once.
+uploads do not delay the event loop. One photo is stripped at a time, in a thread of low priority: with two threads, the
+event loop waited 7 ms instead of 4.5 ms while eight photos of 8 MiB arrived on one core (``python -m bench upload``).
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import mmap
+import os
+import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -26,7 +31,8 @@ from engine.rules.photos import Photo, PhotoRefused, Source
 MAX_UPLOADS = 32
 """The most uploads that one process receives at once."""
 MAX_UPLOADS_OF_CALLER = 4
-MAX_STRIPPING = 2
+NICENESS = 15
+"""The niceness of the thread that strips photos, so that the kernel runs the event loop before it."""
 WRITE_BYTES = 256 * 1024
 """How much of an upload is held in memory before a thread writes it to the file."""
 GRACE_S, SLOW_BYTES_S = 10.0, 64 * 1024
@@ -74,7 +80,7 @@ class UploadSlots:
 
     def __init__(self) -> None:
         self._running: list[RunningUpload] = []
-        self._stripping = asyncio.Semaphore(MAX_STRIPPING)
+        self._stripping = ThreadPoolExecutor(1, "strip-photo", initializer=_lower_priority)
         self._cleaned_at = -CLEAN_INTERVAL_S
 
     @property
@@ -124,8 +130,8 @@ class UploadSlots:
             with os_errors_as_unavailable():
                 await self._clean(folder)
                 await _receive_parts(received, parts, upload)
-                async with self._stripping:
-                    return await asyncio.to_thread(_strip_file, received, stripped)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._stripping, _strip_file, received, stripped)
         except BaseException:
             await asyncio.to_thread(stripped.unlink, missing_ok=True)
             raise
@@ -182,6 +188,12 @@ async def _write_parts(path: Path, parts: AsyncIterator[bytes], upload: RunningU
         await asyncio.to_thread(file.write, waiting)
     finally:
         await asyncio.to_thread(file.close)
+
+
+def _lower_priority() -> None:
+    """Lower the priority of this thread alone. Only Linux has priorities of threads."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _strip_file(received: Path, stripped: Path) -> StrippedUpload:

@@ -227,8 +227,8 @@ async def review_technician(
     key: str | None = None,
 ) -> Result[Technician | TechnicianCard]:
     """Record a manager's review of a technician; an argument that is None changes nothing. The technician and the
-    managers receive ``technician.reviewed``. A suspension is done also while Redis does not answer: then the outbox
-    completes it, and the caller receives Indeterminate. Raises Forbidden, NotFound, Invalid.
+    managers receive ``technician.reviewed``. A suspension is done also without Redis: the outbox completes it, and the
+    caller receives Indeterminate. Raises Forbidden, NotFound, Invalid.
     """
     require_role(caller, REVIEWER_ROLES)
     if kyc is None and account is None:
@@ -243,9 +243,8 @@ async def review_technician(
         return technician
 
     request = in_sql.new_request(caller.id, key, "review", technician, kyc, account, reason)
-    result = await in_redis.run_once(
-        engine, request, TechnicianId, run_in_transaction, needs_redis=account != "suspended"
-    )
+    waits = account != "suspended"
+    result = await in_redis.run_once(engine, request, TechnicianId, run_in_transaction, needs_redis=waits)
     with in_sql.unavailable_as_indeterminate():
         await outbox.apply_rows(engine, technician)
         return Result(await read_technician(engine, caller, technician), result.key, result.repeated)

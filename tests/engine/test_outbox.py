@@ -23,7 +23,6 @@ from engine.sql.schema import outbox as rows
 from engine.startup import open_engine
 from engine.store import keys
 from engine.store.connection import Store
-from engine.store.pipeline import Pipeline
 from engine.technicians import sql
 from engine.types import DEFAULT_ZONE, TechnicianId
 from tests.engine import staff
@@ -276,34 +275,6 @@ async def test_a_failing_entry_delays_no_other(engine: Engine, monkeypatch: pyte
         patch.setattr(outbox, "apply_rows", fail_for_first_user)
         assert await outbox.run_once(engine) == 1
     assert not (await access.read_access(engine, second.user.id)).active
-
-
-async def test_a_suspension_waits_for_no_redis(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While Redis does not answer, a review that suspends nobody is refused as `unavailable`, and nothing is done. A
-    suspension, by a review or of the account, is committed, and takes effect in Redis when it answers again.
-    """
-    who = TechnicianId((await staff.create_eligible_technician(engine, await people.service(engine))).id)
-    customer = await register_customer(engine)
-    await tokens.principal_of(engine, customer.access_token)
-    assert await outbox_size(engine) == 0
-
-    async def raise_unavailable(*_: Any, **__: Any) -> Any:
-        raise Unavailable("away")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Pipeline, "submit", raise_unavailable)
-        with pytest.raises(Unavailable):
-            await profile.review_technician(engine, ADMIN, who, kyc="rejected")
-        assert await outbox_size(engine) == 0
-        with pytest.raises(Indeterminate):
-            await suspend_by_review(engine, who)
-        with pytest.raises(Indeterminate):
-            await suspend(engine, customer)
-        assert await outbox_size(engine) == 2
-    assert await outbox.run_once(engine) == 2
-    assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, who), "account") == b"suspended"
-    with pytest.raises(Forbidden):
-        await tokens.principal_of(engine, customer.access_token)
 
 
 async def test_a_restored_redis_reinstates_no_user(engine: Engine) -> None:

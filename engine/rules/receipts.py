@@ -66,6 +66,16 @@ def name_digest(name: str, salt: str) -> str:
     return sha256(bytes.fromhex(salt) + name.encode()).hexdigest()
 
 
+def is_name(name: str, salt: str, digest: str) -> bool:
+    """Return whether a name with its salt has this digest. A salt of another length is wrong: with the first letters of
+    the name at its end, the digest would be the same for the rest of the name.
+    """
+    try:
+        return len(bytes.fromhex(salt)) == SALT_BYTES and name_digest(name, salt) == digest
+    except ValueError:
+        return False
+
+
 def client_data(event_type: str, data: bytes) -> bytes:
     """Return the data of an event as clients receive it. Of the receipt in ``job.signed`` they receive the id: the
     record, the name and its salt are for the archiver, and the parties read them in the vault. Raises ValueError for

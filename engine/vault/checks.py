@@ -21,7 +21,7 @@ from engine.events import ms_of
 from engine.rules.canonical import digest_of
 from engine.rules.job_record import photo_digests
 from engine.rules.merkle_tree import proves_inclusion
-from engine.rules.receipts import SIGNED_TYPE, SignatureDocument, name_digest
+from engine.rules.receipts import SIGNED_TYPE, SignatureDocument, is_name
 from engine.vault.evidence import Contents, Evidence, SignedEvent
 
 Result = Literal["ok", "failed", "missing", "erased", "retired", "pending"]
@@ -73,14 +73,18 @@ _Fields = tuple[str, Result, str]
 
 def _results(evidence: Evidence, contents: Contents, document: SignatureDocument) -> Iterator[_Fields]:
     gone: Result = "erased" if evidence.erased else "missing"
-    if contents.record is None:
-        yield "record", gone, ""
+    found = None if contents.record is None else digest_of(contents.record)
+    yield ("record", *_compare(found, document.record_sha256, gone))
+    if contents.has_other_photos:
+        yield "photos", "failed", "there is a photo that the record does not name"
+    elif contents.record is None:
         yield "photos", gone, ""
     else:
-        same = digest_of(contents.record) == document.record_sha256
-        yield "record", "ok" if same else "failed", "" if same else "it has another digest than the one that was signed"
         yield _check_photos(evidence, contents.record, contents.photos)
-    yield ("image", *_compare(contents.image_sha256, document.image_sha256, gone))
+    if contents.has_other_image:
+        yield "image", "failed", "there is a second image"
+    else:
+        yield ("image", *_compare(contents.image_sha256, document.image_sha256, gone))
     yield ("name", *_check_name(evidence, document, gone))
     yield ("server_signature", *_check_signature(evidence, document))
     yield ("event", *_check_event(evidence, document))
@@ -123,10 +127,7 @@ def _gone_photo(evidence: Evidence, digest: str) -> Result:
 def _check_name(evidence: Evidence, document: SignatureDocument, gone: Result) -> tuple[Result, str]:
     if evidence.name is None or evidence.salt is None:
         return gone, ""
-    try:
-        same = name_digest(evidence.name, evidence.salt) == document.name_sha256
-    except ValueError:
-        same = False
+    same = is_name(evidence.name, evidence.salt, document.name_sha256)
     return ("ok", "") if same else ("failed", "it has another digest than the one that was signed")
 
 
@@ -157,7 +158,7 @@ def _check_event(evidence: Evidence, document: SignatureDocument) -> tuple[Resul
         is_erased = evidence.erased or evidence.event_erased
         return "retired" if evidence.retired else "erased" if is_erased else "missing", ""
     try:
-        leaf, says = _leaf_of(event, document.zone), _equals_document(event, document)
+        leaf, says = _leaf_of(event, document.zone), _equals_document(event, evidence.image_kind, document)
     except (ValueError, AttributeError, RecursionError):
         return "failed", "the event cannot be read"
     if leaf != evidence.leaf:
@@ -170,8 +171,10 @@ def _leaf_of(event: SignedEvent, zone: str) -> str:
     return leaf_of(zone, entry, bytes.fromhex(event.salt)).hex()
 
 
-def _equals_document(event: SignedEvent, document: SignatureDocument) -> bool:
-    """Return whether the event has the same values as the document. Raises ValueError, AttributeError."""
+def _equals_document(event: SignedEvent, image_kind: str, document: SignatureDocument) -> bool:
+    """Return whether the event has the same values as the document, and names the same kind of image as the receipt.
+    Raises ValueError, AttributeError.
+    """
     receipt = decode_signed(event.data.encode()).receipt
     if receipt is None or event.type != SIGNED_TYPE:
         return False
@@ -179,8 +182,9 @@ def _equals_document(event: SignedEvent, document: SignatureDocument) -> bool:
     expected = (document.seq, ms_of(document.at), f"customer:{document.by}", document.receipt)
     digests = (document.record_sha256, document.image_sha256)
     same_record = digest_of(receipt.record.encode()) == document.record_sha256
-    same_name = name_digest(receipt.name, receipt.salt) == document.name_sha256
-    return found == (*expected, *digests) and same_record and same_name
+    same_name = is_name(receipt.name, receipt.salt, document.name_sha256)
+    same_kind = receipt.image.kind == image_kind
+    return found == (*expected, *digests) and same_record and same_name and same_kind
 
 
 def _check_tree(evidence: Evidence, document: SignatureDocument) -> Iterator[_Fields]:

@@ -83,9 +83,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """The record, and the digests of the stored image and photos. ``photos`` maps the digest of a photo in the record
-    to the digest of the stored photo. A value is None if the content cannot be read.
+    to the digest of the stored photo. A value is None if the content cannot be read. ``has_other_image`` and
+    ``has_other_photos``: a file has an image or photos that its receipt does not name.
     """
 
     record: bytes | None
     image_sha256: str | None
     photos: dict[str, str | None]
+    has_other_image: bool = False
+    has_other_photos: bool = False

@@ -2,7 +2,8 @@
 without a server.
 
 ``receipt.json`` is the evidence, ``record.json`` the canonical record, ``signature.png`` the image or
-``signature.json`` the strokes. The files in ``photos/`` are named by the digests of the photos.
+``signature.json`` the strokes. The files in ``photos/`` are named by the digests of the photos. There is no other file:
+whoever opens the ZIP would take it for signed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ MAX_MEMBER_BYTES = 16 * 2**20
 """The largest file of a ZIP that is read. The server writes none of more than 8 MiB."""
 PIECE_BYTES = 64 * 1024
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_IMAGE_FILES = ("signature.png", "signature.json")
+_NAMES = (RECEIPT_FILE, RECORD_FILE, *_IMAGE_FILES)
 _ENDINGS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))
 _evidence_decoder = msgspec.json.Decoder(Evidence)
 
@@ -36,7 +39,7 @@ class NotAPackage(ValueError):
 
 def image_file(kind: str) -> str:
     """Return the name in the ZIP of the image or of the strokes."""
-    return "signature.png" if kind == "png" else "signature.json"
+    return _IMAGE_FILES[0] if kind == "png" else _IMAGE_FILES[1]
 
 
 def photo_file(digest: str, start: bytes) -> str:
@@ -73,6 +76,9 @@ def _read(file: BinaryIO) -> tuple[Evidence, Contents]:
             raise NotAPackage("it is compressed in another way than DEFLATE")
         if RECEIPT_FILE not in members:
             raise NotAPackage(f"it has no {RECEIPT_FILE}")
+        unknown = [name for name in members if not name.startswith(PHOTO_FOLDER) and name not in _NAMES]
+        if unknown:
+            raise NotAPackage(f"{unknown[0]} is no file of a receipt")
         try:
             evidence = _evidence_decoder.decode(_read_member(archive, RECEIPT_FILE))
         except (ValueError, RecursionError) as error:
@@ -80,21 +86,25 @@ def _read(file: BinaryIO) -> tuple[Evidence, Contents]:
         record = _read_member(archive, RECORD_FILE) if RECORD_FILE in members else None
         name = image_file(evidence.image_kind)
         image = _member_digest(archive, name) if name in members else None
-        return evidence, Contents(record=record, image_sha256=image, photos=_photos(archive, members, record))
+        photos = [each for each in members if each.startswith(PHOTO_FOLDER) and each != PHOTO_FOLDER]
+        files = _files_of_photos(photos, record)
+        return evidence, Contents(
+            record=record,
+            image_sha256=image,
+            photos={each: _member_digest(archive, file) if file else None for each, file in files.items()},
+            has_other_image=any(each in members and each != name for each in _IMAGE_FILES),
+            has_other_photos=len(photos) != sum(file is not None for file in files.values()),
+        )
 
 
-def _photos(
-    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], record: bytes | None
-) -> dict[str, str | None]:
-    """Return the digest of each photo in the ZIP, by its digest in the record; None if the photo is missing."""
+def _files_of_photos(files: list[str], record: bytes | None) -> dict[str, str | None]:
+    """Return the file of each photo in the ZIP, by the photo's digest in the record; None if the photo is missing."""
     try:
         expected = photo_digests(record) if record else []
     except ValueError:
         return {}
-    files = {
-        name.removeprefix(PHOTO_FOLDER).partition(".")[0]: name for name in members if name.startswith(PHOTO_FOLDER)
-    }
-    return {each: _member_digest(archive, files[each]) if each in files else None for each in expected}
+    by_digest = {name.removeprefix(PHOTO_FOLDER).partition(".")[0]: name for name in files}
+    return {each: by_digest.get(each) for each in expected}
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:

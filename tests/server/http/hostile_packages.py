@@ -52,7 +52,20 @@ def check_hostile_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     good = GoodFile(folder)
     keys = good.evidence["keys"]
     wrong_photos = json.dumps(good.record | {"photos": [{"sha256": []}]}).encode()
+    name, photo = good.evidence["name"], good.photos[0]
     cases: tuple[tuple[Members, int, int], ...] = (
+        (good.evidence_with(name=name[1:], salt=good.evidence["salt"] + name[:1].encode().hex()), STORED, 1),
+        ({"signature.png": b"another image"}, STORED, 1),
+        (
+            good.evidence_with(image_kind="png")
+            | {"signature.png": good.members["signature.json"], "signature.json": None},
+            STORED,
+            1,
+        ),
+        ({"photos/another.jpg": b"another photo"}, STORED, 1),
+        ({f"{photo}.jpg": good.members[photo], photo: b"another photo"}, STORED, 1),
+        ({"photos/": b""}, STORED, 0),
+        ({"agreement.html": b"another text"}, STORED, 2),
         (good.evidence_with(keys=[{**key, "public": "x"} for key in keys]), STORED, 1),
         ({"record.json": wrong_photos}, STORED, 1),
         ({}, DEFLATED, 0),

@@ -27,6 +27,7 @@ from engine.payments.adapter import (
     failed_part,
     reason_of,
 )
+from engine.payments.stripe_amounts import stripe_amount
 from engine.payments.stripe_events import JOB_KEY, REFERENCE_KEY, Intent, Refund, intent_report
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class StripeAdapter:
         reports = []
         for part in parts:
             metadata = {JOB_KEY: order.job, REFERENCE_KEY: part.reference}
-            fields = {"payment_intent": part.charge, "amount": part.amount, **_metadata(metadata)}
+            amount = stripe_amount(part.amount, order.currency)
+            fields = {"payment_intent": part.charge, "amount": amount, **_metadata(metadata)}
             try:
                 refund = await self._post("/v1/refunds", fields, part.reference, Refund)
                 reports.append(stripe_events.refund_report(refund))
@@ -113,7 +115,8 @@ class StripeAdapter:
         """
         if not order.account:
             return "requested"
-        fields = {"amount": order.amount, "currency": order.currency.lower(), "destination": order.account}
+        amount = stripe_amount(order.amount, order.currency)
+        fields = {"amount": amount, "currency": order.currency.lower(), "destination": order.account}
         await self._post("/v1/transfers", fields | _metadata({PAYMENT_KEY: order.id}), order.id, dict[str, Any])
         return "paid"
 
@@ -132,7 +135,7 @@ class StripeAdapter:
 
     async def _create(self, order: PaymentOrder, amount: int) -> list[Report]:
         fields = {
-            "amount": amount,
+            "amount": stripe_amount(amount, order.currency),
             "currency": order.currency.lower(),
             "capture_method": "manual" if order.kind == "hold" else "automatic",
             "automatic_payment_methods[enabled]": "true",
@@ -145,7 +148,7 @@ class StripeAdapter:
     async def _capture(self, order: PaymentOrder) -> list[Report]:
         """Capture the hold. Return an empty list if it was canceled. Raises ProviderRefused if its state is unknown."""
         path = f"/v1/payment_intents/{quote(order.of, safe='')}/capture"
-        fields = {"amount_to_capture": min(order.amount, order.held)}
+        fields = {"amount_to_capture": stripe_amount(min(order.amount, order.held), order.currency)}
         try:
             intent = await self._post(path, fields, f"{order.id}.capture", Intent)
         except _IntentRefused as error:

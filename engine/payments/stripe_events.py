@@ -9,6 +9,7 @@ from typing import Any, get_args
 import msgspec
 
 from engine.payments.adapter import Report, ReportStatus, reason_of
+from engine.payments.stripe_amounts import minor_amount
 from engine.rules.currencies import Currency
 
 JOB_KEY, REFERENCE_KEY = "callout_job", "callout_reference"
@@ -17,7 +18,7 @@ MAX_REFERENCE_LENGTH, MAX_AMOUNT = 128, 10**12
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """A PaymentIntent. All amounts are in minor units."""
+    """A PaymentIntent. All amounts are in Stripe's units (stripe_amounts.py)."""
 
     id: str
     status: str
@@ -74,7 +75,7 @@ def intent_report(intent: Intent, *, failed: bool = False) -> Report | None:
         Report(
             reference=intent.id,
             status=status,
-            amount=amount,
+            amount=minor_amount(amount, intent.currency.upper()),
             currency=intent.currency.upper(),
             job=(intent.metadata or {}).get(JOB_KEY, ""),
             reason=reason,
@@ -93,7 +94,7 @@ def refund_report(refund: Refund) -> Report | None:
         Report(
             reference=reference,
             status="refunded" if is_done else "failed",
-            amount=refund.amount,
+            amount=minor_amount(refund.amount, refund.currency.upper()),
             currency=refund.currency.upper(),
             job=metadata.get(JOB_KEY, ""),
             of=refund.payment_intent,

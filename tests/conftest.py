@@ -48,12 +48,17 @@ sql_reach.record()
 
 
 LONGEST_FILES = (
+    "web/test_console.py",
     "test_bench.py",
-    "races/test_claim_races.py",
-    "nemesis/test_mutants.py",
+    "web/test_phone_stories.py",
     "nemesis/test_nemeses.py",
-    "server/demo/test_demo.py",
+    "web/test_phones.py",
     "server/demo/test_visits.py",
+    "nemesis/test_mutants.py",
+    "archive/test_ledger_model.py",
+    "server/demo/test_demo.py",
+    "web/test_first_minute.py",
+    "races/test_claim_races.py",
     "races/test_after_the_claim.py",
     "server/sweep/test_sweep.py",
     "server/simulation/test_replay.py",
@@ -68,8 +73,11 @@ LONGEST_FILES = (
     "faults/test_redis_paused.py",
     "test_packaging.py",
     "story/test_readers.py",
+    "server/simulation/test_people.py",
+    "server/supervisor/test_workers.py",
 )
-"""The files that run first, in this order, so that no worker is busy with one when the others have ended."""
+"""The files that run first, in this order, so that no worker is busy with one when the others have ended. Files with a
+browser, which use both cores, alternate with files that wait."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

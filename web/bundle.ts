@@ -2,7 +2,7 @@
 //
 // Each entry is one page. Code that several pages need is in files that they share. File names contain a hash of the
 // content, so a browser may store them for ever. `manifest.json` says which files a page needs.
-// (Rejected: `deno bundle`, which is experimental and says nothing of what it put into a file.)
+// (Rejected: `deno bundle`, which is experimental and does not list what a file contains.)
 
 import * as esbuild from "esbuild";
 import { iconPng } from "./icons.ts";
@@ -77,7 +77,7 @@ function notePackages(result: esbuild.BuildResult) {
   }
 }
 
-// What runs before the page is shown. The map's worker shares files with the map, so it is bundled with the pages.
+// The scripts that run before the page is shown. The map's worker shares files with the map, so it is bundled with the pages.
 const boot = await esbuild.build({ ...common, format: "iife", entryPoints: ["shared/boot.ts"] });
 const workerSource = "node_modules/maplibre-gl/dist/maplibre-gl-worker.mjs";
 const redocSource = "node_modules/redoc/bundles/redoc.standalone.js";

@@ -1,5 +1,4 @@
-// The icons of the installable apps, drawn when the pages are built: the mark of Callout (`shared/ui/icons.tsx`) as a PNG,
-// which a phone wants, because it does not take an SVG. (Rejected: committed pictures, which nobody can compare with the
+// The icons of the installable apps, drawn when the pages are built: the mark of Callout (`shared/ui/icons.tsx`) as a PNG, because phones do not accept an SVG. (Rejected: committed pictures, which nobody can compare with the
 // mark.)
 
 const BRAND = [13, 110, 102];
@@ -27,7 +26,7 @@ export async function iconPng(size: number): Promise<Uint8Array<ArrayBuffer>> {
   for (let row = 0, at = 0; row < size; row++) {
     rows[at++] = 0;
     for (let column = 0; column < size; column++) {
-      // The mark is drawn smaller than the square: what a phone cuts off has no ink.
+      // The mark is smaller than the square, because a phone cuts off the edges.
       const [x, y] = [column + 0.5, row + 0.5].map((each) => 16 + (each * pixel - 16) * 1.25);
       const ink = Math.min(1, Math.max(0, 0.5 - distanceToInk(x, y) / (pixel * 1.25)));
       for (let i = 0; i < 3; i++) rows[at++] = Math.round(BRAND[i] + ink * (INK[i] - BRAND[i]));

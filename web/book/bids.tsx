@@ -1,4 +1,4 @@
-// The bids for a job: whoever bids names a price, and the customer takes one.
+// The bids for a job: each bidder names a price, and the customer accepts one bid.
 
 import { useEffect, useState } from "preact/hooks";
 import { t } from "../shared/i18n/i18n.ts";

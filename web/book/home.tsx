@@ -72,7 +72,7 @@ export function JobLine({ app, job }: { app: PhoneApp; job: Job }) {
   );
 }
 
-/** What the business says: closed today, a promotion. */
+/** What the business announces: that it is closed today, or a promotion. */
 function Announcements({ app }: { app: PhoneApp }) {
   return (
     <>

@@ -43,7 +43,7 @@ export function JobPage({ app, id }: { app: PhoneApp; id: string }) {
   return <Live app={app} job={job} />;
 }
 
-/** So near, a distance says less than a word. */
+/** Below this distance in metres the page says that the technician is very near, instead of the distance. */
 const ALMOST_M = 80;
 
 function Live({ app, job }: { app: PhoneApp; job: Job }) {
@@ -106,14 +106,14 @@ function Live({ app, job }: { app: PhoneApp; job: Job }) {
   );
 }
 
-/** The position of the technician, while it says something: an old one from before the present state does not. */
+/** The position of the technician. A position from before the present state is not shown. */
 function shownPosition(app: PhoneApp, job: Job) {
   const position = app.positions.latest(job.id);
   const entered = Date.parse(job.at?.[job.status] ?? "");
   return position && !(position.stale && Date.parse(position.at) < entered) ? position : null;
 }
 
-/** The sentence on top: the blueprint's, or a better one where more is known. */
+/** The sentence at the top: the blueprint's text of the state, or a more exact one if the page knows more. */
 function headline(app: PhoneApp, job: Job): string {
   const state = stateOf(job);
   const search = app.searches.value.get(job.id);

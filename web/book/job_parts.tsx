@@ -1,4 +1,4 @@
-// The parts of a job's live page: its code, the running time, who comes, and what was booked.
+// The parts of a job's live page: its code, the running time, the technician, and what was booked.
 
 import { t } from "../shared/i18n/i18n.ts";
 import { money } from "../shared/money.ts";

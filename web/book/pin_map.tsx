@@ -1,4 +1,4 @@
-// The map with a pin in its middle: who moves the map moves the pin.
+// The map with a pin in its middle. The user moves the map to move the pin.
 
 import { useRef } from "preact/hooks";
 import { t } from "../shared/i18n/i18n.ts";

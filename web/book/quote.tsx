@@ -1,4 +1,4 @@
-// The price before the booking, of a blueprint that quotes it.
+// The price before the booking, for blueprints that give a quote.
 
 import { useEffect, useState } from "preact/hooks";
 import type { CalloutError } from "../shared/api.ts";
@@ -15,7 +15,7 @@ function whenVisible(work: () => void): void {
   document.addEventListener("visibilitychange", work, { once: true });
 }
 
-/** The price of a blueprint that quotes: asked anew for another place or time, and before it runs out. */
+/** The price of a blueprint that gives a quote. The page requests a new quote for another place or time, and before the present one expires. */
 export function useQuote(
   app: PhoneApp,
   kind: PublicBlueprint,
@@ -60,7 +60,7 @@ export function useQuote(
   return [quote, error];
 }
 
-/** How the price came about. */
+/** The parts of the price. */
 export function Breakdown({ quote }: { quote: Quote }) {
   return (
     <Card title={t("book.price")}>

@@ -31,7 +31,7 @@ export function ShareLinks({ app, job }: { app: PhoneApp; job: Job }) {
       await navigator.clipboard.writeText(url);
       toast(t("share.copied"));
     } catch {
-      // The person closed the sheet, or the browser forbids both: the address stands on the page.
+      // The person closed the sheet, or the browser allows neither. The page shows the address in both cases.
     }
   };
   const close = (link: Share) =>

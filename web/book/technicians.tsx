@@ -1,4 +1,4 @@
-// Whom to ask: a blueprint may need a name.
+// Choose the technician: some blueprints need one by name.
 
 import { useEffect, useState } from "preact/hooks";
 import { t } from "../shared/i18n/i18n.ts";

@@ -33,7 +33,7 @@ export function ConsoleFrame({ console }: { console: Console }) {
   const pages = pagesOf(console.role);
   const parts = partsBelow(BASE);
   const page = pages.find(({ name }) => name === parts[0]) ?? (parts.length ? null : pages[0]);
-  // Without a connection what is known stays, greyed. The live page greys its map alone.
+  // Without a connection the page still shows what is known, in grey. The live page greys its map alone.
   const isStale = page?.name !== "live" && console.live.lostAt.value !== null && console.loaded.value;
   const title = page ? tc(page.text) : t("app.name");
   useEffect(() => void (document.title = `${title} · Callout`), [title]);

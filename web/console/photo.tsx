@@ -1,4 +1,4 @@
-// An image that only its readers may get: it is fetched with the user's token.
+// An image that only some users may read. It is fetched with the user's token.
 
 import { useEffect, useState } from "preact/hooks";
 import { Icon } from "../shared/ui/icons.tsx";

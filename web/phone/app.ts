@@ -1,4 +1,4 @@
-// What both phone apps hold: the jobs of the user, their positions, and what waits to be sent.
+// The state that both phone apps share: the jobs of the user, their positions, and what waits to be sent.
 
 import { computed, signal } from "@preact/signals";
 import type { CalloutError } from "../shared/api.ts";
@@ -9,7 +9,7 @@ import { Positions } from "../../clients/javascript/live.js";
 import { loadCatalogue } from "./blueprints.ts";
 import { Outbox, type Pending } from "./outbox.ts";
 
-/** How a search goes on (`job.searching`). */
+/** The progress of a search (`job.searching`). */
 export interface Search {
   wave: number;
   asked: number;
@@ -67,7 +67,7 @@ export class PhoneApp {
     return this.live.session.user.value!;
   }
 
-  /** Whether the user is a side of the job: who lost it, or has bid for it, may read it too. */
+  /** Return whether the user is the customer or the holder of the job. Former holders and bidders may read it too. */
   isMine(job: Job): boolean {
     return job.customer?.id === this.me.id || job.technician?.id === this.me.id;
   }
@@ -90,7 +90,7 @@ export class PhoneApp {
     return reply.job;
   }
 
-  /** Take over a job from a reply. Its `actions` are those of this moment. */
+  /** Store the job of a reply. Its `actions` are valid at this moment. */
   take(job: Job | undefined | null): void {
     const known = job && this.jobs.value.get(job.id);
     if (!job || (known && known.version > job.version)) return;
@@ -160,7 +160,7 @@ export class PhoneApp {
     this.unread.value = unread.set(room, by && (unread.get(room) ?? 0) + by);
   }
 
-  /** A request of an earlier page that was refused has nobody else to tell. */
+  /** No other code handles a refused request of an earlier page. */
   #onAnswer = (sent: Pending, answer: { job?: Job } | null, error: CalloutError | null): void => {
     if (answer?.job) this.take(answer.job);
     if (sent.job) this.refresh(sent.job);

@@ -1,5 +1,5 @@
 // The blueprints: what a state means in words, which commands there are, and which of a job's actions is the next step.
-// Nothing here knows a state or a blueprint by name, so that a blueprint of one's own works as the shipped ones do.
+// This module names no state and no blueprint, so that custom blueprints work like the built-in ones.
 
 import { signal } from "@preact/signals";
 import type { Api } from "../shared/api.ts";

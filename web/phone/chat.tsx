@@ -1,4 +1,4 @@
-// The chat of a job. What the server has not answered yet is stored in the browser and said again after a reload, with
+// The chat of a job. A message that the server has not answered yet is stored in the browser and sent again after a reload, with
 // the same `client_id`: the server stores it once.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
@@ -11,7 +11,7 @@ import { Button } from "../shared/ui/parts.tsx";
 import type { PhoneApp } from "./app.ts";
 import "./chat.css";
 
-/** Who said a message; an own one that waits has no name. */
+/** The author of a message. The user's own message that still waits has none. */
 const nameOfSender = (message: { sender: { id: string; name?: string } }) => message.sender.name ?? "";
 
 interface Unsaid {

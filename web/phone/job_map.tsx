@@ -136,7 +136,7 @@ class Drawing {
     this.#ringFrame = requestAnimationFrame(draw);
   }
 
-  /** Look at everything again when something new is to be seen, not with each position: the person may have moved it. */
+  /** Fit the view again when there is something new to show, but not with each position, because the person may have moved the map. */
   #fit(place: Place | undefined, marker: Marker | null, radius: number): void {
     const what = `${place} ${marker !== null} ${radius}`;
     if (what === this.#hasFitted) return;

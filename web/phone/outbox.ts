@@ -1,9 +1,8 @@
-// What a person did and the server has not answered yet: steps of jobs and bookings. Each is stored in the browser with
+// What a person has done and the server has not answered yet: steps of jobs and bookings. Each is stored in the browser with
 // its request key before it is sent, so that it survives a reload, and is sent again with the same key until there is an
 // answer: the server does it once.
 //
-// One after the other, in the order in which they were done. (Rejected: IndexedDB. What waits is a few hundred bytes, and
-// a write to localStorage has happened when the call returns, also in a page that is being closed.)
+// One after the other, in the order in which they were done. (Rejected: IndexedDB. What waits is a few hundred bytes, and a write to localStorage is complete when the call returns, also in a page that is being closed.)
 
 import { signal } from "@preact/signals";
 import { CalloutError } from "../shared/api.ts";
@@ -52,7 +51,7 @@ export class Outbox {
     this.#name = `outbox.${user}`;
   }
 
-  /** Take up what an earlier page of this user has left, and send it. */
+  /** Send what an earlier page of this user has not sent. */
   start(): void {
     this.pending.value = this.#read().map((each) => ({ ...each, isOld: true }));
     void this.#sendAll();

@@ -1,5 +1,4 @@
-// The photos of a job: those that are there, and a button that takes one more. The server removes what a camera writes
-// into a picture and leaves its pixels.
+// The photos of a job: those that are there, and a button that takes one more. The server removes the metadata of a picture and keeps its pixels.
 
 import { useEffect, useState } from "preact/hooks";
 import { CalloutError } from "../shared/api.ts";
@@ -12,7 +11,7 @@ import { useWork } from "./steps.tsx";
 
 const MAX_SIDE = 2_048;
 
-/** Return a picture that the server takes: a phone may hand over HEIC, or more than 8 MiB. */
+/** Return a picture in a format and size that the server accepts. A phone may give HEIC, or more than 8 MiB. */
 async function prepare(file: Blob): Promise<Blob> {
   if (["image/jpeg", "image/png", "image/webp"].includes(file.type) && file.size < 4 * 2 ** 20) return file;
   const image = await createImageBitmap(file);
@@ -81,7 +80,7 @@ export function Photos({ app, job, canAdd, hint }: { app: PhoneApp; job: Job; ca
   );
 }
 
-/** A picture that only who may see it reads, so that an `<img>` cannot ask for it by itself. */
+/** A picture that only some users may read. An `<img>` element sends no token, so it cannot load the picture itself. */
 export function Picture({ app, file, label }: { app: PhoneApp; file: string; label: string }) {
   const [url, setUrl] = useState("");
   useEffect(() => {

@@ -1,5 +1,4 @@
-// The steps of a job as buttons. Which there are says the server (`actions[]`); their order and weight follow from the
-// blueprint.
+// The steps of a job as buttons. The server lists them (`actions[]`). Their order and size follow from the blueprint.
 
 import { useState } from "preact/hooks";
 import { CalloutError } from "../shared/api.ts";
@@ -10,7 +9,7 @@ import { Sheet } from "../shared/ui/sheet.tsx";
 import type { PhoneApp } from "./app.ts";
 import { commandLabel, commandOf, disputeOf, isGrave, nextStep, otherSteps } from "./blueprints.ts";
 
-/** Run `work`, and hold what a page shows meanwhile: whether it runs, and the error with which it ended. */
+/** Run `work`, and store what the page shows meanwhile: whether it runs, and its error. */
 export function useWork() {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<CalloutError | null>(null);
@@ -84,7 +83,7 @@ function StepError({ error }: { error: CalloutError | null }) {
   return <ErrorNote error={error} />;
 }
 
-/** The other steps, small; those that end something ask first. */
+/** The other steps, as small buttons. Steps that end something need a confirmation. */
 export function OtherSteps({ app, job }: { app: PhoneApp; job: Job }) {
   const [asked, setAsked] = useState<string | null>(null);
   const { busy, error, run } = useWork();

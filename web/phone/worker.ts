@@ -2,7 +2,7 @@
 // names have a hash of their content. It stores no answer of the interface: what the app shows of jobs comes from the
 // server, or is what the app itself holds.
 
-/** What a service worker has and a page has not: the types of a page are loaded for all files. */
+/** The types that only a service worker has. All files are checked with the types of a page. */
 interface Waitable extends Event {
   waitUntil(work: Promise<unknown>): void;
 }

@@ -6,5 +6,5 @@ try {
   document.documentElement.lang = localStorage.getItem("callout.language") ??
     (navigator.language.startsWith("de") ? "de" : "en");
 } catch {
-  // The browser forbids to store anything: its own scheme applies.
+  // In a browser that stores nothing, the theme of the system is used.
 }

@@ -61,7 +61,7 @@ export class Live {
     return () => this.callout.removeEventListener("event", listener);
   }
 
-  /** Call `handle` at the first connection and whenever events may have been lost: begin again from its snapshot. */
+  /** Call `handle` with a snapshot at the first connection and whenever events may have been lost. */
   onSync(handle: (sync: Sync) => void): () => void {
     const listener = (event: Event) => handle((event as CustomEvent).detail);
     this.callout.addEventListener("sync", listener);

@@ -19,7 +19,7 @@ maplibregl.setWorkerUrl(assetUrl("map-worker"));
 export type Place = [lon: number, lat: number];
 export type { Map as MapLibre } from "maplibre-gl";
 
-/** The colours of the background, by theme. A map is no CSS, so it has a list of its own. */
+/** The colours of the background, by theme. CSS does not reach inside a map, so it has its own list. */
 const COLORS = {
   light: {
     ground: "#eceff2",

@@ -15,7 +15,7 @@ export function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
   return navigator.locks ? navigator.locks.request(name, work) as Promise<T> : work();
 }
 
-/** A text that is stored in the browser, or null. A browser that forbids to store anything is as an empty one. */
+/** A text that is stored in the browser, or null. In a browser that stores nothing it is null. */
 export function readStored(name: string): string | null {
   try {
     return localStorage.getItem(`callout.${name}`);
@@ -30,6 +30,6 @@ export function store(name: string, value: string | null): void {
     if (value === null) localStorage.removeItem(`callout.${name}`);
     else localStorage.setItem(`callout.${name}`, value);
   } catch {
-    // Nothing depends on it: the choice holds until the page is closed.
+    // Without storage the choice is valid until the page is closed.
   }
 }

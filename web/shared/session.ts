@@ -28,7 +28,7 @@ export class Session {
   readonly user = signal<User | null>(null);
   /** False until it is known whether somebody is signed in. */
   readonly ready = signal(false);
-  /** Whether this cannot be found out, because there is no connection. */
+  /** True if this is not known because there is no connection. */
   readonly waits = signal(false);
   #token = "";
   #refreshing: Promise<string> | null = null;
@@ -44,7 +44,7 @@ export class Session {
         break;
       } catch (error) {
         if (!(error instanceof CalloutError && error.retryable)) break;
-        // Without a connection nobody knows; a sign-in would not work either.
+        // Without a connection this cannot be found out, and a sign-in would not work either.
         this.waits.value = true;
         await new Promise((done) => setTimeout(done, START_RETRY_MS));
       }

@@ -5,12 +5,12 @@ import { language, t } from "./i18n/i18n.ts";
 
 let offsetMs = 0;
 
-/** Take over the server's clock, from a text of it that has just arrived. */
+/** Set the clock of the server from a time that it has just sent (RFC 3339). */
 export function setServerTime(now: string): void {
   offsetMs = Date.parse(now) - Date.now();
 }
 
-/** Return the time of the server in ms since 1970. What runs out there runs out here at the same moment. */
+/** Return the time of the server in ms since 1970. So what expires on the server expires here at the same moment. */
 export function serverNow(): number {
   return Date.now() + offsetMs;
 }

@@ -21,7 +21,7 @@ function beep(context: AudioContext): void {
   }
 }
 
-/** Call for attention while `offer` is shown; a new one starts again. */
+/** Play the sound and vibrate while `offer` is shown. A new offer starts again. */
 export function useAlarm(offer: string | undefined): void {
   useEffect(() => {
     if (!offer) return;

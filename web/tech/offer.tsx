@@ -26,10 +26,10 @@ interface Invitation {
   kind: "claim" | "bid" | "answer";
 }
 
-/** Offers that were put aside with *Not now* where the job can wait for them. */
+/** Offers that the technician put aside with *Not now*, of jobs that can wait. */
 const later = signal<Set<string>>(new Set());
 
-/** Codes with which somebody else, or the customer, was faster: nothing went wrong. */
+/** The codes of a lost race: somebody else has the job, or the customer cancelled it. These are no errors. */
 const GONE = new Set(["taken", "expired", "cancelled", "not_offered", "illegal_transition", "not_found"]);
 
 /** The offer that waits for an answer: the one that runs out first. */

@@ -1,4 +1,4 @@
-// /tech: what a technician sees. Off, Waiting, an offer over everything else, and the job in hand.
+// /tech: what a technician sees. Off, Waiting, an offer above everything else, and the job in hand.
 
 import { useEffect, useMemo } from "preact/hooks";
 import type { Live } from "../shared/live.ts";

@@ -74,7 +74,7 @@ export class OwnPlace {
     this.#watch = null;
   }
 
-  /** Be at a place that was chosen on the map, or reached in a drive. */
+  /** Set the position to a place that was chosen on the map or reached in a drive. */
   put(lat: number, lon: number, source: "chosen" | "drive", heading?: number, speed?: number): void {
     this.#note({ lat, lon, at: serverNow(), accuracy: 10, heading, speed, source });
   }

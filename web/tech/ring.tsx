@@ -10,8 +10,7 @@ export const secondsLeft = (ends: number) => Math.max(0, Math.ceil((ends - clock
 const RADIUS = 52;
 const AROUND = 2 * Math.PI * RADIUS;
 
-/** A ring from `began` to `ends` (ms; null: nobody knows when it ends). The browser animates it from where the offer is
- * now, so that no script draws it. */
+/** A ring from `began` to `ends` (ms; null: nobody knows when it ends). The browser animates it by CSS, so no script runs for each frame. */
 export function Ring({ ends, began }: { ends: number | null; began: number }) {
   const circle = useRef<SVGCircleElement>(null);
   useEffect(() => {

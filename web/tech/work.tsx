@@ -1,4 +1,4 @@
-// On a job: the map, the next step as one button, and everything that the two sides need of each other.
+// The page of a job: the map, the next step as one button, and what the customer and the technician need from each other.
 
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { CalloutError } from "../shared/api.ts";
@@ -99,7 +99,7 @@ function OnJob({ app, place, job }: { app: PhoneApp; place: OwnPlace; job: Job }
   );
 }
 
-/** Why there is no next step, where the blueprint has one: photos are missing, or it is too early. */
+/** Why the next step of the blueprint is not possible yet: photos are missing, or it is too early. */
 function Blocked({ job }: { job: Job }) {
   const name = blockedStep(job);
   if (!name) return null;

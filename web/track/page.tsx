@@ -1,5 +1,4 @@
-// /track/<token>: where somebody is, for whoever has the link. No account, no name, no address: one sentence, and the map
-// while there is something to see on it.
+// /track/<token>: where somebody is, for whoever has the link. The page needs no account and shows no name and no address: only one sentence, and the map while it has something to show.
 
 import { useEffect, useState } from "preact/hooks";
 import { CalloutError, callPublic } from "../shared/api.ts";
@@ -42,7 +41,7 @@ export function App() {
       stream.addEventListener("end", end);
       stream.onerror = () => setCut(true);
     };
-    // One request first: a stream does not say why it is refused.
+    // An event stream does not say why it is refused, so the page sends an ordinary request first.
     const start = async () => {
       try {
         take(await callPublic("GET", `/v1/shares/${encodeURIComponent(token)}`) as SharedJob);

@@ -1,5 +1,4 @@
-// The checks of the audit tree (RFC 9162, 2.1.3 and 2.1.4) and of its signed heads (C2SP signed notes), in the browser: the
-// server's word is not taken for it.
+// The checks of the audit tree (RFC 9162, 2.1.3 and 2.1.4) and of its signed heads (C2SP signed notes), in the browser: the browser does not rely on what the server says.
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -25,7 +25,7 @@ export interface Search {
 export class Jobs {
   readonly byId = new Map<string, Job>();
   readonly searches = new Map<string, Search>();
-  /** Rises with each change: what reads `byId` reads this first. */
+  /** Rises with each change. Code that reads `byId` reads this first, so that it is run again. */
   readonly changes = signal(0);
   readonly loaded = signal(false);
 
@@ -47,7 +47,7 @@ export class Jobs {
     this.changes.value++;
   }
 
-  /** Take over a job, unless a newer version is known. Actions stay only if the version is the same. */
+  /** Store a job, unless a newer version is known. Actions stay only if the version is the same. */
   put(job: Job): void {
     const known = this.byId.get(job.id);
     if (known && known.version > job.version) return;
@@ -76,7 +76,7 @@ export class Jobs {
     return job;
   }
 
-  /** Return the jobs, the latest changed last. Call it where `changes` was read. */
+  /** Return the jobs, the latest changed last. The caller must have read `changes`. */
   all(): Job[] {
     return [...this.byId.values()];
   }

@@ -8,7 +8,7 @@ const MAX_EVENTS = 500;
 export class LogTail {
   /** The last events of the log, the newest first. */
   readonly events = signal<Push[]>([]);
-  /** Paused: new events wait here. */
+  /** While the page is paused, new events wait here. */
   readonly paused = signal(false);
   readonly waiting = signal(0);
   #held: Push[] = [];

@@ -1,4 +1,4 @@
-// What waits for somebody of the staff: jobs that nobody took, are late or went dark, disputes, locked codes, and orders
+// What waits for somebody of the staff: jobs that nobody took, are late, whose technician sends no positions, disputes, locked codes, and orders
 // that only ops can move on. Warnings come from the log; each is dropped when its job moves on.
 
 import { signal } from "@preact/signals";
@@ -76,7 +76,7 @@ export class Needs {
     this.changes.value++;
   }
 
-  /** Return what waits now, the gravest kind first, then the oldest. Call it where the changes were read. */
+  /** Return what waits now, the gravest kind first, then the oldest. The caller must have read the changes. */
   all(): Need[] {
     const found = [...this.#disputes.values()];
     for (const need of this.#warnings.values()) if (this.#holds(need)) found.push(need);

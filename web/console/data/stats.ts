@@ -1,4 +1,4 @@
-// The figures of all gateways together: the ring of the last 15 minutes, and then each new step. A hidden page reads nothing.
+// The figures of all gateways together: those of the last 15 minutes, and then each new step. A hidden page reads nothing.
 
 import { signal } from "@preact/signals";
 import { type Api, CalloutError } from "../../shared/api.ts";

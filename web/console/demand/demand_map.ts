@@ -1,4 +1,4 @@
-// The cells of demand on a map, the darker the higher.
+// The cells of demand on a map. A darker cell has more demand.
 
 import { type CityMap, colorOf, type Layer, type Points } from "../../shared/map.ts";
 import type { DemandItem } from "../../shared/schema.ts";

@@ -17,7 +17,7 @@ const GRAVE = ["cancel", "unassign", "suspend"];
 /** Commands that other parts of the page give: a dispute is resolved at its outcome. */
 const ELSEWHERE = /^(resolve|thaw)/;
 
-/** The job and the command whose form is open. It stays open if the job changes: the server then says what is refused. */
+/** The job and the command whose form is open. It stays open if the job changes. If the command is then not allowed, the server refuses it. */
 const opened = signal<{ job: string; command: string } | null>(null);
 const error = signal<CalloutError | null>(null);
 const busy = signal(false);

@@ -15,7 +15,7 @@ import { Shown } from "../shown.tsx";
 const text = signal("");
 /** The room that this user has left while it was shown. */
 const isOver = signal("");
-/** The name of the message that is written: it is sent again with the same, so that it is stored once. */
+/** The `client_id` of the message that the user writes. A repeat has the same one, so that it is stored once. */
 const draft = signal(crypto.randomUUID());
 const busy = signal(false);
 const error = signal<CalloutError | null>(null);

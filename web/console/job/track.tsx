@@ -1,4 +1,4 @@
-// Where the technician went for this job: the path, with a slider over its time.
+// The path of the technician for this job, with a slider over its time.
 
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";

@@ -1,4 +1,4 @@
-// Whom the engine asked, wave by wave, and why others were left out.
+// The people whom the engine asked in each wave, and why others were left out.
 
 import { distance, timeOfDay } from "../../shared/time.ts";
 import { Chip, type Column, Empty, Table } from "../../shared/ui/parts.tsx";

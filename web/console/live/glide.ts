@@ -5,7 +5,7 @@ import type { Place } from "../../shared/map.ts";
 const GLIDE_MS = 600;
 const FRAME_MS = 50;
 const MAX_GLIDING = 400;
-/** With more dots than this none glides: each step of a glide makes the map cut all dots into tiles again. */
+/** With more dots than this, all of them jump: each step of a glide makes the map cut all dots into tiles again. */
 const MAX_DOTS = 600;
 
 interface Way {

@@ -90,7 +90,7 @@ export class LiveMap {
     }
     for (const [layer, of] of FILTERED) {
       if (!this.map.getLayer(layer)) continue;
-      // A filter shows the chosen kind alone: of the other kind nothing is left.
+      // A filter shows only the chosen kind, and hides the other kind completely.
       this.map.setFilter(layer, (!kind ? null : kind === of ? filters[of] : ["boolean", false]) as never);
     }
   }
@@ -235,7 +235,7 @@ interface Place2 {
   lat: number;
 }
 
-/** How wide a view a number of pixels fits. */
+/** A size in pixels that grows with the zoom: `small` at zoom 10 and below, `large` at zoom 15 and above. */
 const SIZE = (small: number, large: number) => ["interpolate", ["linear"], ["zoom"], 10, small, 15, large];
 
 function waveLayers(): Layer[] {
@@ -244,7 +244,7 @@ function waveLayers(): Layer[] {
     {
       id: "waves",
       type: "fill",
-      // A ring that is wider than a district would colour the whole map: it is a line alone.
+      // A wide ring has no fill, because it would colour the whole map.
       paint: { "fill-color": color, "fill-opacity": ["case", [">", ["get", "radius"], 1200], 0, 0.08] },
     },
     { id: "waves-edge", type: "line", paint: { "line-color": color, "line-width": 1.5, "line-opacity": 0.75 } },

@@ -57,7 +57,7 @@ export function LivePage({ console }: { console: Console }) {
   );
 }
 
-/** The map itself. It is made once, and is told everything: a new map for each change would flicker. */
+/** The map itself. It is created once and receives all changes. A new map for each change would flicker. */
 function LiveMapView({ console, live }: { console: Console; live: { current: LiveMap | null } }) {
   return (
     <MapView
@@ -110,7 +110,7 @@ function Layers({ live }: { live: { current: LiveMap | null } }) {
   );
 }
 
-/** How old the map is while nothing arrives: what is shown stays, greyed. */
+/** The age of the map while nothing arrives. The map still shows what it has, in grey. */
 function Age({ console }: { console: Console }) {
   const lost = console.live.lostAt.value;
   useEffect(() => {

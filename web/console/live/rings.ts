@@ -39,7 +39,7 @@ export class Rings {
     this.#run();
   }
 
-  /** Remove the rings of all jobs but these. */
+  /** Remove all rings except those of these jobs. */
   keepOnly(jobs: ReadonlySet<string>): void {
     for (const job of this.#rings.keys()) {
       if (jobs.has(job)) continue;

@@ -156,7 +156,7 @@ function Suspend({ console, who }: { console: Console; who: Technician }) {
   );
 }
 
-/** A customer or a member of the staff: what ops know of them are their jobs. */
+/** A customer or a member of the staff. Ops see their jobs. */
 function OtherUser({ console, id }: { console: Console; id: string }) {
   const loaded = useLoaded(() => console.api.call("GET /v1/jobs", { query: { customer: id, limit: 50 } }), [id]);
   return (

@@ -1,4 +1,4 @@
-// All accounts, for admins: new ones for the staff, another role, or no access any more. Below: one's own logins.
+// All accounts, for admins: create one for the staff, change a role, or end the access. Below them stand the user's own logins.
 
 import { signal } from "@preact/signals";
 import type { CalloutError } from "../../shared/api.ts";

@@ -53,7 +53,7 @@ export function Icon({ name, size = 20 }: { name: IconName; size?: number }) {
   );
 }
 
-/** The mark of Callout: a dot that calls, and the ring of those who hear it. */
+/** The logo of Callout: a dot with a ring around it. */
 export function Mark({ size = 28 }: { size?: number }) {
   return (
     <svg width={size} height={size} viewBox="0 0 32 32" aria-hidden="true">

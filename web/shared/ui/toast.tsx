@@ -1,4 +1,4 @@
-// Short messages at the bottom of the page. They are read aloud politely, and go by themselves after some seconds.
+// Short messages at the bottom of the page. A screen reader reads them without interrupting, and they disappear after some seconds.
 
 import { signal } from "@preact/signals";
 

@@ -228,7 +228,7 @@ async def test_a_named_technician_a_dispute_and_a_delivery(
         await carla.see("Waiting for the technician's answer")
         await tom.raw.get_by_role("dialog").wait_for()
         await tom.raw.get_by_role("button", name=re.compile("^(Accept|Take it)$")).tap()
-        await tom.see("The technician has accepted")
+        await tom.see("The job is yours")
         await carla.tap("Call a mediator")
         await carla.raw.get_by_label("What is wrong?").fill("The piano is worse than before.")
         await carla.look("dispute")

@@ -27,14 +27,19 @@ function runClock() {
 document.addEventListener("visibilitychange", runClock);
 runClock();
 
+/** The form of times in a language: 24 hours, and the day before the month. */
+const FORMS = { en: "en-GB", de: "de-DE" };
+
 /** Return `14:05` in the time zone `timeZone`, by default that of the browser. */
 export function timeOfDay(at: string | number, timeZone?: string): string {
-  return new Intl.DateTimeFormat(language.value, { hour: "2-digit", minute: "2-digit", timeZone }).format(new Date(at));
+  return new Intl.DateTimeFormat(FORMS[language.value], { hour: "2-digit", minute: "2-digit", timeZone }).format(
+    new Date(at),
+  );
 }
 
 /** Return `Tue 3 Dec, 14:05`. */
 export function dayAndTime(at: string | number, timeZone?: string): string {
-  return new Intl.DateTimeFormat(language.value, {
+  return new Intl.DateTimeFormat(FORMS[language.value], {
     weekday: "short",
     day: "numeric",
     month: "short",

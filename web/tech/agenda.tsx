@@ -4,7 +4,7 @@ import { known, t } from "../shared/i18n/i18n.ts";
 import { dayAndTime } from "../shared/time.ts";
 import { Chip } from "../shared/ui/parts.tsx";
 import type { PhoneApp } from "../phone/app.ts";
-import { sentenceOf, serviceName } from "../phone/blueprints.ts";
+import { serviceName } from "../phone/blueprints.ts";
 import { Unread } from "../phone/unread.tsx";
 
 export function Agenda({ app }: { app: PhoneApp }) {
@@ -22,7 +22,7 @@ export function Agenda({ app }: { app: PhoneApp }) {
                 <br />
                 <span class="small soft">
                   {job.scheduled_for ? `${dayAndTime(job.scheduled_for)} · ` : ""}
-                  {job.address ?? sentenceOf(job)}
+                  {job.address ?? ""}
                 </span>
               </span>
               <Unread app={app} job={job} />

@@ -8,7 +8,7 @@ import type { Job } from "../shared/schema.ts";
 import { dayAndTime, distance, timeOfDay } from "../shared/time.ts";
 import { Avatar, Button, Card, Chip, Empty, ErrorNote, LinkButton, Note, Spinner } from "../shared/ui/parts.tsx";
 import type { PhoneApp } from "../phone/app.ts";
-import { blockedStep, commandLabel, sentenceOf, serviceName } from "../phone/blueprints.ts";
+import { blockedStep, commandLabel, nextStep, serviceName } from "../phone/blueprints.ts";
 import { Chat } from "../phone/chat.tsx";
 import { metresBetween } from "../phone/geo.ts";
 import { JobMap } from "../phone/job_map.tsx";
@@ -41,6 +41,16 @@ export function Work({ app, place, id }: { app: PhoneApp; place: OwnPlace; id: s
   return <OnJob app={app} place={place} job={job} />;
 }
 
+/** The sentence at the top, for the technician: the texts of the blueprint's states are written for the customer. */
+function headline(job: Job, mine: boolean): string {
+  if (isOver(job)) return t(job.phase === "done" ? "tech.done" : "tech.over");
+  if (!mine) return t("tech.not_yours");
+  if (job.frozen) return t("job.frozen");
+  if (job.phase === "assigned") return t("tech.yours");
+  const step = nextStep(job) ?? blockedStep(job);
+  return step ? t("tech.next", { step: commandLabel(step) }) : t("tech.waits_for_customer");
+}
+
 function OnJob({ app, place, job }: { app: PhoneApp; place: OwnPlace; job: Job }) {
   const mine = job.technician?.id === app.me.id && !job.asked;
   const here = place.here.value;
@@ -64,7 +74,7 @@ function OnJob({ app, place, job }: { app: PhoneApp; place: OwnPlace; job: Job }
           <span class="soft small grow">{serviceName(job)}</span>
           <span class="number small">{priceOf(job)}</span>
         </div>
-        <h1 aria-live="polite">{sentenceOf(job)}</h1>
+        <h1 aria-live="polite">{headline(job, mine)}</h1>
         {here && !isOver(job) && (
           <p class="soft">
             {t("tech.to_go", { distance: distance(metresBetween([here.lat, here.lon], [job.lat, job.lon])) })}
@@ -76,7 +86,6 @@ function OnJob({ app, place, job }: { app: PhoneApp; place: OwnPlace; job: Job }
         {job.scheduled_for && <p class="soft">{t("job.scheduled", { time: dayAndTime(job.scheduled_for) })}</p>}
       </header>
       {job.frozen && <Note kind="warning">{t("job.frozen_text")}</Note>}
-      {!mine && !isOver(job) && <Note>{t("tech.not_yours")}</Note>}
       <NextStep app={app} job={job} />
       {mine && <Blocked job={job} />}
       {mine && !isOver(job) && <Way app={app} place={place} job={job} />}

@@ -3,7 +3,7 @@ answers the invitation. A bid for a job with a time is refused if its technician
 KEYS    meta  job  bids  offers  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid  amount  note  max_bids  grace_ms  lease_ms  schedule
 OK      seq  version  job_id  bid
-ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  DUPLICATE  SCHEDULE_CONFLICT  AT_CAPACITY  UNSIGNED  FILES_MISSING
+ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  TAKEN  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  DUPLICATE  SCHEDULE_CONFLICT  AT_CAPACITY  UNSIGNED  FILES_MISSING
 EMITS   bid.created
 TOUCHES {z}:tech:*:offers  {z}:tech:*:plan  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
@@ -31,6 +31,10 @@ local why = Tech.refusal(tech)
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if not job or not Bids.is_eligible(zone, job, tech) then return Command.not_found(job, req, fingerprint) end
 why = Step.refusal(zone, job, plan, nil, if_version)
+-- Whoever bids after another technician got the job has lost it.
+if why == 'ILLEGAL_TRANSITION' and job.mode == 'none' and job.holder ~= '' and job.holder ~= technician then
+  why = 'TAKEN'
+end
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if not Bids.accepts_bids(job) then return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 if job.expires > 0 and Zone.has_ended(zone, job.expires + grace_ms, lease_ms) then

@@ -25,6 +25,7 @@ from engine.errors import (
     NotOffered,
     ProfileIncomplete,
     ReusedKey,
+    Taken,
     VersionConflict,
 )
 from engine.idempotency.in_redis import Outcome
@@ -319,9 +320,10 @@ async def test_an_accepted_bid_assigns_the_job_and_declines_the_others(engine: E
     )
     again = await bids.accept_bid(engine, carla, job, names[1])
     assert again.repeated and json_of(again)["version"] == job_now["version"]
-    for late in (bids.accept_bid(engine, carla, job, names[0]), create_bid(engine, crowd[2], job)):
-        with pytest.raises(IllegalTransition):
-            await late
+    with pytest.raises(IllegalTransition):
+        await bids.accept_bid(engine, carla, job, names[0])
+    with pytest.raises(Taken):
+        await create_bid(engine, crowd[2], job)
     with pytest.raises(IllegalTransition):
         await bids.withdraw_bid(engine, crowd[1], job, names[1])
 

@@ -69,9 +69,10 @@ async def create_bid(
 
     Raises Forbidden if the caller is no technician; the errors of a claim if the technician may not receive offers;
     NotFound for a technician who does not offer the service or has a block with the customer; Taken if another
-    technician has the job; IllegalTransition, Expired or Frozen if the job's state accepts no bids; NotOffered for a former holder of the job; Duplicate if the
-    technician has an open bid; ScheduleConflict with the other job if the job has a time at which the technician has
-    none; AtCapacity beyond ``MAX_BIDS``; VersionConflict with the present job; ReusedKey.
+    technician has the job; IllegalTransition, Expired or Frozen if the job's state accepts no bids; NotOffered for a
+    former holder of the job; Duplicate if the technician has an open bid; ScheduleConflict with the other job if the
+    job has a time at which the technician has none; AtCapacity beyond ``MAX_BIDS``; VersionConflict with the present
+    job; ReusedKey.
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")

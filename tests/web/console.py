@@ -93,10 +93,11 @@ async def open_console(browser: Browser, url: str, admin: Client, role: Role, **
 
 async def wait_for_map(page: Page, *ids: str) -> None:
     """Wait until the map shows these people and jobs."""
-    await page.wait_for("document.querySelector('.map-canvas')?.map?.getLayer('people')", within_s=40)
+    await page.wait_for("document.querySelector('.map-canvas')?.map?.getLayer('jobs')", within_s=40)
     names = ", ".join(f"'{each}'" for each in ids)
-    shown = "map.queryRenderedFeatures({layers: ['people', 'jobs']}).map((each) => each.properties.id)"
-    found = f"(() => {{ const {{map}} = document.querySelector('.map-canvas'); const shown = {shown};"
+    jobs = "map.queryRenderedFeatures({layers: ['jobs']}).map((each) => each.properties.id)"
+    shown = f"[...{jobs}, ...[...dots.places()].map(([id]) => id)]"
+    found = f"(() => {{ const {{map, dots}} = document.querySelector('.map-canvas'); const shown = {shown};"
     await page.wait_for(f"{found} return [{names}].every((id) => shown.includes(id)); }})()", within_s=40)
 
 
@@ -104,10 +105,13 @@ async def point_of(page: Page, thing: str) -> tuple[float, float]:
     """Return where the map shows a person or a job, in CSS pixels of the window."""
     x, y = await page.run(
         f"""
-        const canvas = document.querySelector('.map-canvas'), {{map}} = canvas, box = canvas.getBoundingClientRect();
-        const shown = map.queryRenderedFeatures({{layers: ['people', 'jobs']}});
-        const place = map.project(shown.find((each) => each.properties.id === '{thing}').geometry.coordinates);
-        return [box.left + place.x, box.top + place.y];
+        const canvas = document.querySelector('.map-canvas'), {{map, dots}} = canvas;
+        const box = canvas.getBoundingClientRect();
+        const dot = [...dots.places()].find(([id]) => id === '{thing}')?.[1];
+        const jobs = dot ? [] : map.queryRenderedFeatures({{layers: ['jobs']}});
+        const job = jobs.find((each) => each.properties.id === '{thing}');
+        const {{x, y}} = job ? map.project(job.geometry.coordinates) : {{x: dot[0], y: dot[1]}};
+        return [box.left + x, box.top + y];
         """
     )
     return x, y

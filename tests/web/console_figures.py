@@ -29,7 +29,8 @@ FRAMES_A_SECOND = 2
 METRES_A_STEP = 12.0
 DEGREES_A_METRE = 1 / 111_320
 AT = "2026-01-31T12:00:00.000Z"
-SHOWS_MANY = "return document.querySelector('.map-canvas').map.queryRenderedFeatures({layers: ['people']}).length > 100"
+SHOWS_MANY = "return [...document.querySelector('.map-canvas').dots.places()].length > 100"
+COUNT_DRAWS = "return document.querySelector('.map-canvas').dots.draws"
 COUNT_LONG_TASKS = """
 window.long = 0;
 const count = (list) => { window.long += list.getEntries().length };
@@ -129,7 +130,7 @@ async def measure_page(page: Page, url: str, feed: Feed, minutes: float) -> dict
     await page.raw.route_web_socket(lambda address: "/v1/ws" in address, feed.relay)
     began = time.monotonic()
     await page.goto(f"{url}/console/live")
-    await page.wait_for("document.querySelector('.map-canvas')?.map?.getLayer('people')", within_s=120)
+    await page.wait_for("document.querySelector('.map-canvas')?.map?.getLayer('jobs')", within_s=120)
     first_map_s = time.monotonic() - began
     for _ in range(60):  # a snapshot that is sent while the page reconnects is lost
         feed.send_snapshot()
@@ -143,11 +144,13 @@ async def measure_page(page: Page, url: str, feed: Feed, minutes: float) -> dict
     await run_for(feed, 5)
     before = await read_metrics(cdp)
     first_heap = await heap_bytes(cdp)
-    start = time.monotonic()
+    start, drawn = time.monotonic(), await page.run(COUNT_DRAWS)
     await run_for(feed, 60 * minutes)
     took, after = time.monotonic() - start, await read_metrics(cdp)
+    drawn = await page.run(COUNT_DRAWS) - drawn
     return {
         "first_map_s": first_map_s,
+        "frames_per_s": drawn / took,
         "main_thread_share": (after["TaskDuration"] - before["TaskDuration"]) / took,
         "script_share": (after["ScriptDuration"] - before["ScriptDuration"]) / took,
         "long_tasks_per_min": await page.run("return window.long") / (took / 60),

@@ -85,11 +85,10 @@ function Cells({ items, h }: { items: DemandItem[]; h: number }) {
   const view = useMemo(() => (
     <MapView
       label={tc("demand.map")}
-      ready={(city) => {
-        void import("./demand_map.ts").then(({ DemandMap }) => {
-          map.current = new DemandMap(city, (area) => (chosen.value = area));
-          map.current.show(present.current.items, present.current.h);
-        });
+      load={() => import("./demand_map.ts")}
+      ready={(city, { DemandMap }) => {
+        map.current = new DemandMap(city, (area) => (chosen.value = area));
+        map.current.show(present.current.items, present.current.h);
         return () => (map.current = null);
       }}
     />

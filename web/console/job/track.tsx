@@ -43,11 +43,10 @@ function Playback({ job, position, path }: { job: Job; position: Position | null
         <MapView
           label={tc("track.map")}
           view={{ center: [job.lon, job.lat], zoom: 13 }}
-          ready={(city) => {
-            void import("./track_layers.ts").then(({ addTrack }) => {
-              marker.current = addTrack(city, [job.lon, job.lat], places);
-              if (here) marker.current.set("here", here);
-            });
+          load={() => import("./track_layers.ts")}
+          ready={(city, { addTrack }) => {
+            marker.current = addTrack(city, [job.lon, job.lat], places);
+            if (here) marker.current.set("here", here);
           }}
         />
       </div>

@@ -5,31 +5,29 @@ import { meta } from "../../shared/meta.ts";
 import type { Console } from "../data/console.ts";
 import { type Box, isJob, isPerson, type MapChange, type MapThing } from "../data/map_feed.ts";
 import { columnOf } from "../jobs/filters.ts";
-import { Glide } from "./glide.ts";
+import { Dots } from "./dots.ts";
 import { Rings } from "./rings.ts";
 
 export type LayerName = "people" | "jobs" | "waves" | "names";
 const LAYERS: Record<LayerName, string[]> = {
-  people: ["people-edge", "people"],
+  people: [], // dots.ts
   jobs: ["jobs-edge", "jobs"],
   waves: ["waves", "waves-edge"],
-  names: ["people-names"],
+  names: [],
 };
-const FILTERED = [["jobs", "jobs"], ["jobs-edge", "jobs"], ["people", "people"], ["people-names", "people"]] as const;
 const VIEW_MARGIN = 0.35;
 const LOOK_WAIT_MS = 250;
 const WON_MS = 4000;
-/** How near to a dot counts as on it, in pixels. */
+/** How near to a job counts as on it, in pixels. */
 const TOUCH_PX = 9;
 
 export class LiveMap {
   readonly map: MapLibre;
-  readonly #people: Points;
+  readonly dots: Dots;
   readonly #jobs: Points;
   readonly #links: Points;
   readonly #clusters: Points;
   readonly #rings: Rings;
-  readonly #glide: Glide;
   readonly #ends: (() => void)[] = [];
   #looked: Box | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -40,14 +38,13 @@ export class LiveMap {
   constructor(city: CityMap, private readonly console: Console) {
     this.map = city.map;
     // For tests: what is drawn can be asked of the map alone.
-    (city.map.getContainer() as HTMLElement & { map?: MapLibre }).map = city.map;
+    this.dots = new Dots(city.map);
+    Object.assign(city.map.getContainer(), { map: city.map, dots: this.dots });
     const waves = city.points("waves", waveLayers);
     this.#links = city.points("links", linkLayers);
     this.#clusters = city.points("clusters", clusterLayers);
     this.#jobs = city.points("jobs", jobLayers);
-    this.#people = city.points("people", personLayers);
     this.#rings = new Rings(waves);
-    this.#glide = new Glide((id, place) => this.#showPerson(id, place));
     this.#ends.push(console.map.onChange((change) => this.#apply(change)));
     this.#ends.push(console.jobs.changes.subscribe(() => this.#showSearches()));
     this.#ends.push(console.live.onPush(({ type, data }) => {
@@ -65,6 +62,7 @@ export class LiveMap {
   end(): void {
     clearTimeout(this.#timer);
     for (const end of this.#ends) end();
+    this.dots.end();
   }
 
   /** Show or hide a layer. */
@@ -82,24 +80,27 @@ export class LiveMap {
   /** Apply what is hidden and filtered to the layers, also to those of a new style. */
   #applyView(): void {
     const [kind, value] = this.#only.split(":");
-    const filters = { jobs: ["==", ["get", "column"], value], people: ["==", ["get", "state"], value] };
+    const isHidden = (name: LayerName) => this.#hidden.has(name);
     for (const [name, layers] of Object.entries(LAYERS) as [LayerName, string[]][]) {
       for (const layer of layers.filter((each) => this.map.getLayer(each))) {
-        this.map.setLayoutProperty(layer, "visibility", this.#hidden.has(name) ? "none" : "visible");
+        this.map.setLayoutProperty(layer, "visibility", isHidden(name) ? "none" : "visible");
       }
     }
-    for (const [layer, of] of FILTERED) {
-      if (!this.map.getLayer(layer)) continue;
-      // A filter shows only the chosen kind, and hides the other kind completely.
-      this.map.setFilter(layer, (!kind ? null : kind === of ? filters[of] : ["boolean", false]) as never);
+    // A filter shows only the chosen kind, and hides the other kind completely.
+    const filter = kind === "jobs" ? ["==", ["get", "column"], value] : kind ? ["boolean", false] : null;
+    for (const layer of LAYERS.jobs.filter((each) => this.map.getLayer(each))) {
+      this.map.setFilter(layer, filter as never);
     }
+    const state = kind === "people" ? value : null;
+    this.dots.show({ state, dots: kind !== "jobs" && !isHidden("people"), names: !isHidden("names") });
   }
 
   /** Mark one thing, and with `asked` draw lines from a job to those who were asked. */
   choose(id: string, asked: string[] = []): void {
     const before = this.#chosen;
     this.#chosen = id;
-    for (const name of [before, id]) this.#redraw(name);
+    for (const name of [before, id]) this.#redrawJob(name);
+    this.dots.choose(id);
     this.#links.clear();
     const job = this.console.map.things.get(id);
     if (!job || !isJob(job)) return;
@@ -109,9 +110,10 @@ export class LiveMap {
 
   /** Return the id of the person or job at a point of the screen: people lie above jobs. */
   thingAt({ x, y }: { x: number; y: number }, layer?: "people" | "jobs"): string | undefined {
-    const layers = (layer ? [layer] : ["people", "jobs"]).filter((name) => this.map.getLayer(name));
+    const person = layer === "jobs" ? undefined : this.dots.at({ x, y });
+    if (person || layer === "people" || !this.map.getLayer("jobs")) return person;
     const box: [[number, number], [number, number]] = [[x - TOUCH_PX, y - TOUCH_PX], [x + TOUCH_PX, y + TOUCH_PX]];
-    return this.map.queryRenderedFeatures(box, { layers })[0]?.properties.id;
+    return this.map.queryRenderedFeatures(box, { layers: ["jobs"] })[0]?.properties.id;
   }
 
   /** Draw the line of a job that is dragged, thick over somebody who can get it. */
@@ -147,36 +149,27 @@ export class LiveMap {
   #apply(change: MapChange): void {
     if (change.whole) this.#clear();
     for (const [id, thing] of change.put) {
-      if (isPerson(thing)) this.#glide.move(id, [thing.lon, thing.lat]);
+      if (isPerson(thing)) this.dots.set(thing);
       else if (isJob(thing)) this.#showJob(id, thing);
       else if (!("id" in thing)) {
         this.#clusters.set(id, [thing.lon, thing.lat], { people: thing.people, jobs: thing.jobs });
       }
     }
     for (const id of change.left) {
-      this.#glide.forget(id);
-      for (const points of [this.#people, this.#jobs, this.#clusters]) points.remove(id);
+      this.dots.remove(id);
+      for (const points of [this.#jobs, this.#clusters]) points.remove(id);
     }
     if (change.put.size + change.left.size) this.#showSearches();
   }
 
   #clear(): void {
-    this.#glide.clear();
-    for (const points of [this.#people, this.#jobs, this.#clusters]) points.clear();
+    this.dots.clear();
+    for (const points of [this.#jobs, this.#clusters]) points.clear();
   }
 
-  #redraw(id: string): void {
+  #redrawJob(id: string): void {
     const thing: MapThing | undefined = this.console.map.things.get(id);
-    if (!thing) return;
-    if (isPerson(thing)) this.#showPerson(id, [thing.lon, thing.lat]);
-    else if (isJob(thing)) this.#showJob(id, thing);
-  }
-
-  #showPerson(id: string, place: Place): void {
-    const person = this.console.map.things.get(id);
-    if (!person || !isPerson(person)) return;
-    const { name, state, jobs, age_s } = person;
-    this.#people.set(id, place, { name, state, jobs, old: age_s > 120, chosen: id === this.#chosen });
+    if (thing) this.#showJob(id, thing);
   }
 
   #showJob(id: string, thing: MapThing): void {
@@ -309,44 +302,6 @@ function jobLayers(): Layer[] {
         "circle-stroke-color": color,
         "circle-stroke-width": 3,
       },
-    },
-  ] as unknown as Layer[];
-}
-
-function personLayers(): Layer[] {
-  const color = [
-    "match",
-    ["get", "state"],
-    "free",
-    colorOf("--done"),
-    "busy",
-    colorOf("--active"),
-    colorOf("--closed"),
-  ];
-  return [
-    {
-      id: "people-edge",
-      type: "circle",
-      filter: ["get", "chosen"],
-      paint: { "circle-radius": 16, "circle-color": color, "circle-opacity": 0.3 },
-    },
-    {
-      id: "people",
-      type: "circle",
-      paint: {
-        "circle-radius": SIZE(3.5, 7.5),
-        "circle-color": color,
-        "circle-stroke-color": colorOf("--card"),
-        "circle-stroke-width": 1.5,
-        "circle-opacity": ["case", ["get", "old"], 0.45, 1],
-      },
-    },
-    {
-      id: "people-names",
-      type: "symbol",
-      minzoom: 14,
-      layout: { "text-field": ["get", "name"], "text-size": 11, "text-offset": [0, 1.3], "text-anchor": "top" },
-      paint: { "text-color": colorOf("--text"), "text-halo-color": colorOf("--card"), "text-halo-width": 1.5 },
     },
   ] as unknown as Layer[];
 }

@@ -62,21 +62,18 @@ function LiveMapView({ console, live }: { console: Console; live: { current: Liv
   return (
     <MapView
       label={tc("live.map")}
-      ready={(city) => {
-        let end: (() => void) | undefined;
-        void import("./live_map.ts").then(({ LiveMap }) => {
-          const map = live.current = new LiveMap(city, console);
-          const clicks = (event: { point: { x: number; y: number } }) => {
-            chosen.value = map.thingAt(event.point) ?? "";
-            if (chosen.value) sheetIsUp.value = true;
-          };
-          city.map.on("click", clicks);
-          const endDrags = followDrags(map, console);
-          map.setFilter(only.value);
-          for (const [name, shown] of Object.entries(layers.value)) map.setLayer(name as LayerName, shown);
-          end = () => (endDrags(), map.end());
-        });
-        return () => (end?.(), live.current = null);
+      load={() => import("./live_map.ts")}
+      ready={(city, { LiveMap }) => {
+        const map = live.current = new LiveMap(city, console);
+        const clicks = (event: { point: { x: number; y: number } }) => {
+          chosen.value = map.thingAt(event.point) ?? "";
+          if (chosen.value) sheetIsUp.value = true;
+        };
+        city.map.on("click", clicks);
+        const endDrags = followDrags(map, console);
+        map.setFilter(only.value);
+        for (const [name, shown] of Object.entries(layers.value)) map.setLayer(name as LayerName, shown);
+        return () => (endDrags(), map.end(), live.current = null);
       }}
     />
   );

@@ -44,6 +44,7 @@ async def test_a_strangers_first_minute(browser: Browser, tmp_path: Path) -> Non
         await page.save_screenshot("first-minute-console")
         assert took_s < FIRST_MINUTE_S
         assert page.find_flaws() == []
+        await _book_in_the_frame(page)
 
         page.expected_errors = ("ERR_", "WebSocket")  # of what the killed gateway did not answer
         await page.raw.get_by_role("link", name="System").click()
@@ -51,6 +52,20 @@ async def test_a_strangers_first_minute(browser: Browser, tmp_path: Path) -> Non
         before = await claims_of(page)
         await wait_until(lambda: _is_above(page, before + 2), within_s=WITHIN_S, what="claims after the kill")
         assert page.find_flaws() == []
+
+
+async def _book_in_the_frame(page: Page) -> None:
+    """*Be the customer*: one click signs in, and what is booked in the frame is on the map beside it."""
+    await page.raw.get_by_role("link", name="Live").click()
+    await page.raw.get_by_role("button", name="Be the customer").click()
+    phone = page.raw.frame_locator("iframe")
+    await phone.get_by_role("button", name="Customer").click()
+    await phone.get_by_role("link", name="Plumbing repair").click()
+    await phone.get_by_label("Address").fill("Juniper Street 81")
+    await phone.get_by_role("button", name=re.compile("^Book · ")).click()
+    await phone.get_by_text(re.compile("Asking|Looking for|accepted|on the way")).first.wait_for()
+    await page.save_screenshot("first-minute-frame")
+    await page.raw.get_by_role("button", name="Put the phone away").click()
 
 
 async def _has_changed(page: Page, before: bytes) -> bool:

@@ -400,6 +400,12 @@ export const de = {
   "person.suspended": "{name} ist gesperrt",
   "person.why": "Warum keine Angebote?",
 
+  "phone.be_book": "Kunde sein",
+  "phone.be_tech": "Techniker sein",
+  "phone.close": "Das Telefon weglegen",
+  "phone.of_book": "Das Telefon des Kunden",
+  "phone.of_tech": "Das Telefon des Technikers",
+
   "queue.account": "Konto: {state}",
   "queue.approve": "Freigeben",
   "queue.approved": "{name} ist freigegeben",

@@ -398,6 +398,12 @@ export const en = {
   "person.suspended": "{name} is suspended",
   "person.why": "Why no offers?",
 
+  "phone.be_book": "Be the customer",
+  "phone.be_tech": "Be a technician",
+  "phone.close": "Put the phone away",
+  "phone.of_book": "The customer’s phone",
+  "phone.of_tech": "The technician’s phone",
+
   "queue.account": "Account: {state}",
   "queue.approve": "Approve",
   "queue.approved": "{name} is approved",

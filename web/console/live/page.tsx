@@ -14,6 +14,7 @@ import { Counts, only } from "./counts.tsx";
 import type { LayerName, LiveMap } from "./live_map.ts";
 import { NeedsList } from "./needs.tsx";
 import { Panel } from "./panel.tsx";
+import { phone, PhoneButtons, PhoneFrame } from "./phone_frame.tsx";
 import { dropped, followDrags, Reassign } from "./reassign.tsx";
 import { Strip } from "./strip.tsx";
 
@@ -29,12 +30,13 @@ export function LivePage({ console }: { console: Console }) {
   useEffect(() => chosen.subscribe((id) => live.current && void showChosen(console, live.current, id)), []);
   const view = useMemo(() => <LiveMapView console={console} live={live} />, []);
   return (
-    <div class="live" data-sheet={sheetIsUp.value || undefined}>
+    <div class="live" data-sheet={sheetIsUp.value || undefined} data-phone={phone.value || undefined}>
       <h1 class="sr-only">{tc("nav.live")}</h1>
       <div class="live-map">
         {view}
         <Counts console={console} />
         <Layers live={live} />
+        <PhoneButtons />
         <Age console={console} />
       </div>
       <aside class="live-side" aria-label={tc("needs.title")}>
@@ -46,7 +48,9 @@ export function LivePage({ console }: { console: Console }) {
         >
           <span class="sr-only">{tc("live.sheet")}</span>
         </button>
-        {chosen.value
+        {phone.value
+          ? <PhoneFrame app={phone.value} />
+          : chosen.value
           ? <Panel console={console} id={chosen.value} close={() => (chosen.value = "")} />
           : <NeedsList console={console} show={(id) => (chosen.value = id, live.current?.flyTo(id))} />}
       </aside>
@@ -67,6 +71,7 @@ function LiveMapView({ console, live }: { console: Console; live: { current: Liv
         const map = live.current = new LiveMap(city, console);
         const clicks = (event: { point: { x: number; y: number } }) => {
           chosen.value = map.thingAt(event.point) ?? "";
+          if (chosen.value) phone.value = "";
           if (chosen.value) sheetIsUp.value = true;
         };
         city.map.on("click", clicks);

@@ -3,13 +3,13 @@ it (`denied`: `field`, `price` or ''); if the job has changed since, the caller 
 change concerns terms on which technicians bid: open bids are closed then, since no technician may be bound to terms
 that they never saw. `search_restart` is `place` or `time` if the search for a technician starts again at another
 place, or from `release` (ms) on for `lifetime_ms`. `waits` is 1 if nobody can get the job before its time. The edit uses
-`quote` up, if it is not ''.
+`quote` up, if it is not ''. What was captured before may cover another price: then the job is paid (`captures`, as in payment_put).
 KEYS    meta  job  offers  causes  log  req
-ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  search_restart  release  scheduled  lifetime_ms  waits  audience  terms  bids_audience  schedule  quote
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  search_restart  release  scheduled  lifetime_ms  waits  audience  terms  bids_audience  schedule  quote  captures
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID  EXPIRED  DUPLICATE  SCHEDULE_CONFLICT
-EMITS   job.updated  offer.updated  offer.closed  bid.closed
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  {z}:live  {z}:places  {z}:quote:*  {z}:open:*  (same slot, names known only inside)
+EMITS   job.*  offer.updated  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:open:*  {z}:people  {z}:wide:*  {z}:tech:*:offers  {z}:quote:*  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/bid_close"
@@ -23,6 +23,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summa
 --- @include "lib/load"
 --- @include "lib/map_index"
 --- @include "lib/offer_update"
+--- @include "lib/payment_capture"
 --- @include "lib/quotes"
 --- @include "lib/relation"
 --- @include "lib/schedule_edit"
@@ -30,8 +31,8 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summa
 --- @include "lib/zone"
 local meta, job_key, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon,
-  amount, search_restart, release, scheduled, lifetime_ms, waits, audience, terms, bids_audience, schedule, quote =
-  unpack(ARGV)
+  amount, search_restart, release, scheduled, lifetime_ms, waits, audience, terms, bids_audience, schedule, quote,
+  captures = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, again, unchanged = Command.begin(zone, job_key,
@@ -80,7 +81,6 @@ elseif searching and search_restart == 'time' and waits == '1' then
 end
 job.last = 'edit ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
 JobRecord.save(job)
-Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, Idempotency.STEP_MS, causes)
 local shown, cause, names = Job.full_json(job, now), key .. ':' .. fingerprint, ',"changed":' .. changed
 local summary, events = names .. Audience.step_summary(job, job.status, 'edit'), {}
 events[1] = {type = 'job.updated', to = Audience.channels(audience, job),
@@ -88,13 +88,13 @@ events[1] = {type = 'job.updated', to = Audience.channels(audience, job),
   restricted = Audience.restricted_copies(job, audience, summary)}
 -- Bidders receive the changed job; if the terms changed, all open bids are closed.
 events[2] = searching and job.mode == 'bids' and BidClose.update_event(job, summary) or nil
-for _, event in ipairs(events) do event.actor, event.bp, event.cause, event.trace = actor, bp, cause, trace end
-if terms == '1' then
-  JobFields.set(job_key, 'terms', job.version)
-  if searching then BidClose.close_all(events, job, job.mode, 'changed', bids_audience) end
-end
+if terms == '1' then JobFields.set(job_key, 'terms', job.version) end
+local paid = PaymentCapture.pay_again(zone, job, offers, cjson.decode(captures), actor, events)
+if paid then paid.answers, shown = {command = 'edit'}, paid.shown end
+local seq = Command.number(job, events, {actor = actor, cause = cause, trace = trace}, zone.seq + 1)
+Idempotency.store(req, fingerprint, seq, job.version, job.id, Idempotency.STEP_MS, causes)
+if terms == '1' and searching then BidClose.close_all(events, job, job.mode, 'changed', bids_audience) end
 for _, event in ipairs(searching and OfferUpdate.update_all(zone, job, offers) or {}) do events[#events + 1] = event end
-local seq = zone.seq + 1
 for _, event in ipairs(events) do EventLog.append(zone, log, event) end
 EventLog.save_seq(zone)
 return {'OK', '0', seq, job.version, job.id, shown}

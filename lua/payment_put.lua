@@ -76,8 +76,7 @@ else
   end
 end
 if counts and is_reversed then
-  local later = PaymentCapture.pay_again(zone, job, offers, cjson.decode(captures_json), actor)
-  for _, event in ipairs(later) do events[#events + 1] = event end
+  PaymentCapture.pay_again(zone, job, offers, cjson.decode(captures_json), actor, events)
 end
 events[#events + 1] = Earnings.follow_payment(zone, job, earnings)
 Idempotency.store(req, fingerprint, seq, job.version, job.id, Idempotency.CREATION_MS, causes)

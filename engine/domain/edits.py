@@ -13,7 +13,7 @@ import msgspec
 from engine.blueprint import edit_table, registry
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import edit_quotes, job_restore, jobs, quote_use, schedules, services, zones
+from engine.domain import edit_quotes, job_restore, jobs, payments, quote_use, schedules, services, zones
 from engine.domain.commands import CommandContext, new_context
 from engine.errors import (
     Duplicate,
@@ -240,5 +240,6 @@ async def _send_edit(engine: Engine, context: CommandContext, draft: EditDraft, 
             "bids_audience": blueprint.audience("bid.closed"),
             "schedule": schedules.rule_text(engine, zone, blueprint),
             "quote": draft.quote,
+            "captures": payments.capture_plans(engine, blueprint),
         },
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from engine.blueprint.schema import Blueprint
-from engine.domain import jobs
+from engine.domain import jobs, payments
 from engine.domain.commands import CommandContext, new_context
 from engine.domain.own_blueprint import run_with_own_blueprint
 from engine.errors import Duplicate, Forbidden, NotFound, VersionConflict
@@ -108,7 +108,8 @@ async def _run_script(
     status: str,
 ) -> PriceOutcome:
     names = context.script_keys()
-    del names["offers"]
+    if script == "price_propose":
+        del names["offers"]
     args |= {"actor": context.actor, **context.common_arguments(version)}
 
     async def run_with_blueprint(blueprint: Blueprint) -> PriceOutcome:
@@ -116,6 +117,7 @@ async def _run_script(
         script_args = {**args, "bp": blueprint.key, "states": states, "audience": audience}
         if script == "price_answer":
             script_args["payment_audience"] = blueprint.audience("payment.requested")
+            script_args["captures"] = payments.capture_plans(engine, blueprint)
         try:
             done = await engine.store.run(context.zone, script, keys=names, args=script_args)
         except VersionConflict as error:

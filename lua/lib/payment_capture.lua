@@ -38,14 +38,16 @@ function PaymentCapture.apply(zone, job, offers, captures, shown, builder)
   return events
 end
 
--- A refund has failed, so that its amount pays for the job again: takes the command for captured payments if that is
--- possible now. Returns the events; the capture itself was reported before.
-function PaymentCapture.pay_again(zone, job, offers, captures, actor)
+-- What was captured before may cover the price only now: a refund has failed, so that its amount pays for the job again,
+-- or the price has changed. Takes the command for captured payments if that is possible, and appends its events to
+-- `events`; the capture itself was reported before. Returns the first of them, or nil.
+function PaymentCapture.pay_again(zone, job, offers, captures, actor, events)
   for _, plan in ipairs(captures) do
     if Money.is_capture_due(job, plan) then
       plan.event, plan.audience = 'job.status', plan.status_audience
-      return ApplyStep.run(zone, job, offers, plan, {is_same_script = true}, actor)
+      local later = ApplyStep.run(zone, job, offers, plan, {is_same_script = true}, actor)
+      for _, event in ipairs(later) do events[#events + 1] = event end
+      return later[1]
     end
   end
-  return {}
 end

@@ -76,6 +76,8 @@ def _read(file: BinaryIO) -> tuple[Evidence, Contents]:
             raise NotAPackage("it is compressed in another way than DEFLATE")
         if RECEIPT_FILE not in members:
             raise NotAPackage(f"it has no {RECEIPT_FILE}")
+        if min(info.header_offset for info in members.values()) > 0:
+            raise NotAPackage("it has something else before the ZIP, which other programs may show")
         unknown = [name for name in members if not name.startswith(PHOTO_FOLDER) and name not in _NAMES]
         if unknown:
             raise NotAPackage(f"{unknown[0]} is no file of a receipt")

@@ -83,6 +83,9 @@ def check_hostile_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert (shown.out + shown.err).replace("\n", "").isprintable()
         is_ordered = ORDER in changes or json.dumps(ORDER)[1:-1].encode() in (changes.get("receipt.json") or b"")
         assert ("\\x1b[2J\\u202e" in shown.out + shown.err) == is_ordered
+    Path(good.write({})).write_bytes(b"%PDF-1.7 another text" + good.path.read_bytes())
+    assert commands.run(["vault", "verify", str(good.path)]) == 2
+    assert "something else before" in capsys.readouterr().err
     with zipfile.ZipFile(good.path, "w", DEFLATED) as hostile:
         hostile.writestr("receipt.json", good.members["receipt.json"])
     data = bytearray(good.path.read_bytes())

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from tests.support.process import run_server
 from tests.support.wait import wait_until
 from tests.web.console import Town, admin_token, open_console, open_town, point_of, wait_for_map
 
+NEEDS = re.compile("needs? you")
+"""The name of the bell, with a count."""
 OPS_PAGES = ("Live", "Jobs", "People", "Desk", "Demand", "Activity", "System")
 
 
@@ -204,6 +207,14 @@ async def test_every_page_has_no_axe_violation(browser: Browser, site: RunningSe
                 await page.raw.locator(".tab-panel").wait_for()
                 await page.raw.locator("main .spinner").first.wait_for(state="detached")
                 found += await flaws_of(page, f"console-job-{tab}-{size[0]}")
+            await page.goto(f"{site.url}/console/people?tab=users")
+            await page.raw.get_by_role("row").nth(1).wait_for()
+            found += await flaws_of(page, f"console-users-{size[0]}")
+            for sheet, opener in (("search", "Search"), ("needs", NEEDS)):
+                await page.raw.locator(".bar").get_by_role("button", name=opener).click()
+                await page.raw.get_by_role("dialog").wait_for()
+                found += await flaws_of(page, f"console-{sheet}-{size[0]}")
+                await page.raw.keyboard.press("Escape")
         assert found == []
         assert page.find_flaws() == []
 
@@ -238,11 +249,24 @@ async def test_the_keyboard_reaches_everything(browser: Browser, site: RunningSe
         await page.raw.locator(".board li[data-present]").wait_for()
         await keyboard.press("Enter")
         await page.raw.wait_for_url(f"**/console/jobs/{job}**")
+        await _announce(page, town)
         await keyboard.press("?")
         await page.raw.get_by_role("dialog", name="Keys").wait_for()
         await keyboard.press("Escape")
         await page.raw.get_by_role("dialog").wait_for(state="detached")
         assert page.find_flaws() == []
+
+
+async def _announce(page: Page, town: Town) -> None:
+    """From any page, the bell leads to the form for announcements. What is sent there is in the log."""
+    await page.raw.locator(".bar").get_by_role("button", name=NEEDS).click()
+    await page.raw.get_by_role("button", name="Announce").click()
+    form = page.raw.get_by_role("dialog")
+    await form.get_by_label("Text").fill("Closed on Monday")
+    await form.get_by_label("Customer").check()
+    await form.get_by_role("button", name="Send").click()
+    await page.raw.get_by_role("dialog").wait_for(state="detached")
+    await page.raw.wait_for_url("**/console/live")
 
 
 async def test_a_console_outlives_its_gateway(browser: Browser, tmp_path: Path) -> None:

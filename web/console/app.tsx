@@ -12,6 +12,7 @@ import { Avatar, Button, Empty, ErrorNote } from "../shared/ui/parts.tsx";
 import { Sheet } from "../shared/ui/sheet.tsx";
 import { LanguageButton, ThemeButton } from "../shared/ui/theme_choice.tsx";
 import { ActivityPage } from "./activity/page.tsx";
+import { Bell, BellSheet } from "./bell.tsx";
 import type { Console } from "./data/console.ts";
 import { DemandPage } from "./demand/page.tsx";
 import { DeskPage } from "./desk/page.tsx";
@@ -60,6 +61,7 @@ export function ConsoleFrame({ console }: { console: Console }) {
         {page ? <Page console={console} name={page.name} rest={parts.slice(1)} /> : <NoPage />}
       </main>
       <Search console={console} />
+      <BellSheet console={console} />
       {helpIsOpen.value && <Help />}
       {menuIsOpen.value && <Me console={console} />}
     </div>
@@ -110,6 +112,7 @@ function TopBar({ console }: { console: Console }) {
       <span class="grow" />
       {meta.value?.demo && <CounterLine />}
       <Connection live={console.live} />
+      {pagesOf(console.role).some(({ name }) => name === "live") && <Bell console={console} />}
       <ThemeButton />
       <button
         type="button"

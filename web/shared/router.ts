@@ -10,8 +10,10 @@ addEventListener("popstate", () => (place.value = location.pathname + location.s
 /** Show another page of this app. `replace`: the browser's *back* skips the present one. */
 export function go(path: string, { replace = false } = {}): void {
   if (path === place.value) return;
+  const isOther = path.split("?")[0] !== location.pathname;
   history[replace ? "replaceState" : "pushState"](null, "", path);
   place.value = location.pathname + location.search;
+  if (isOther) scrollTo(0, 0);
 }
 
 /** Let links below `base` (such as `/console`) be followed inside the page. Call this once, at the start of an app. */

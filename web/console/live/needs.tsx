@@ -1,7 +1,6 @@
 // What waits for somebody of the staff, each with its one main step. New ones are announced.
 
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
 import { go } from "../../shared/router.ts";
 import { ago } from "../../shared/time.ts";
 import { Button, Chip, Empty, IconButton } from "../../shared/ui/parts.tsx";
@@ -13,34 +12,49 @@ import { useListKeys } from "../keys.ts";
 import { jobPath, pathOf } from "../nav.ts";
 import { announceIsOpen } from "./announce.tsx";
 import { reassignTo } from "./reassign.tsx";
-import { ring, soundIsOn, toggleSound } from "./sound.ts";
+import { soundIsOn, toggleSound } from "./sound.ts";
 
 const at = signal(-1);
 const MAX_SHOWN = 60;
 const GRAVE: NeedKind[] = ["dispute", "code_locked", "dark"];
 
-export function NeedsList({ console, show }: { console: Console; show: (job: string) => void }) {
+interface NeedsListProps {
+  console: Console;
+  show: (job: string) => void;
+  /** In the sheet of the bell, which has the title: shows the live page for a step that is taken there. */
+  toLive?: () => void;
+}
+
+export function NeedsList({ console, show, toLive }: NeedsListProps) {
   const needs = console.needs.changes.value + console.jobs.changes.value >= 0 ? console.needs.all() : [];
-  useEffect(() => void ring(needs.map((need) => `${need.kind} ${need.job} ${need.since}`)), [needs.length]);
   useListKeys(needs.length, at.value, (to) => (at.value = to), () => needs[at.value] && show(needs[at.value].job));
   return (
     <div class="needs">
-      <header>
-        <h2>
-          {tc("needs.title")} <span class="soft number">{needs.length}</span>
-        </h2>
+      <div class="head">
+        {toLive ? <span class="grow soft small">{tc("needs.count", { n: needs.length })}</span> : (
+          <h2>
+            {tc("needs.title")} <span class="soft number">{needs.length}</span>
+          </h2>
+        )}
         <IconButton
-          icon="bell"
+          icon={soundIsOn.value ? "sound" : "silence"}
           aria-pressed={soundIsOn.value}
           label={tc(soundIsOn.value ? "needs.sound_off" : "needs.sound_on")}
           onClick={toggleSound}
         />
-        <Button kind="quiet" onClick={() => (announceIsOpen.value = true)}>{tc("announce.open")}</Button>
-      </header>
+        <Button kind="quiet" onClick={() => (toLive?.(), announceIsOpen.value = true)}>{tc("announce.open")}</Button>
+      </div>
       {!needs.length && <Empty icon="check" title={tc("needs.none")}>{tc("needs.none_text")}</Empty>}
       <ul aria-live="polite" aria-relevant="additions">
         {needs.slice(0, MAX_SHOWN).map((need, i) => (
-          <Item key={`${need.kind} ${need.job}`} console={console} need={need} isPresent={i === at.value} show={show} />
+          <Item
+            key={`${need.kind} ${need.job}`}
+            console={console}
+            need={need}
+            isPresent={i === at.value}
+            show={show}
+            toLive={toLive}
+          />
         ))}
       </ul>
     </div>
@@ -52,9 +66,10 @@ interface ItemProps {
   need: Need;
   isPresent: boolean;
   show: (job: string) => void;
+  toLive?: () => void;
 }
 
-function Item({ console, need, isPresent, show }: ItemProps) {
+function Item({ console, need, isPresent, show, toLive }: ItemProps) {
   const job = console.jobs.byId.get(need.job);
   return (
     <li data-present={isPresent || undefined}>
@@ -67,14 +82,14 @@ function Item({ console, need, isPresent, show }: ItemProps) {
         <span class="soft small">{job?.address}</span>
       </button>
       <span class="row">
-        <MainStep console={console} need={need} />
+        <MainStep console={console} need={need} toLive={toLive} />
         <IconButton icon="close" label={tc("needs.dismiss")} onClick={() => console.needs.dismiss(need)} />
       </span>
     </li>
   );
 }
 
-function MainStep({ console, need }: { console: Console; need: Need }) {
+function MainStep({ console, need, toLive }: Pick<ItemProps, "console" | "need" | "toLive">) {
   const job = console.jobs.byId.get(need.job);
   if (need.kind === "dispute") return <Button onClick={() => go(pathOf("desk"))}>{tc("needs.to_desk")}</Button>;
   if (!job) return <Button onClick={() => go(jobPath(need.job))}>{tc("needs.look")}</Button>;
@@ -87,7 +102,7 @@ function MainStep({ console, need }: { console: Console; need: Need }) {
   }
   if (need.kind === "code_locked") return <Button onClick={() => go(jobPath(need.job))}>{tc("needs.look")}</Button>;
   return (
-    <Button kind="main" onClick={() => reassignTo(need.job)}>
+    <Button kind="main" onClick={() => (toLive?.(), reassignTo(need.job))}>
       {tc(job.technician ? "needs.reassign" : "needs.assign")}
     </Button>
   );

@@ -25,6 +25,10 @@ from tests.support.process import run_server
 from tests.support.wait import wait_until
 from tests.web.console import Town, admin_token, open_console, open_town, point_of, wait_for_map
 
+JOBS_ON_MAP = """(() => {
+    const map = document.querySelector('.map-canvas')?.map;
+    return map?.getLayer('jobs') ? map.queryRenderedFeatures({layers: ['jobs']}).map((each) => each.properties.id) : [];
+})()"""
 NEEDS = re.compile("needs? you")
 """The name of the bell, with a count."""
 OPS_PAGES = ("Live", "Jobs", "People", "Desk", "Demand", "Activity", "System")
@@ -207,6 +211,13 @@ async def test_every_page_has_no_axe_violation(browser: Browser, site: RunningSe
                 await page.raw.locator(".tab-panel").wait_for()
                 await page.raw.locator("main .spinner").first.wait_for(state="detached")
                 found += await flaws_of(page, f"console-job-{tab}-{size[0]}")
+            await page.goto(f"{site.url}/console/jobs?view=map")
+            await page.wait_for(f"{JOBS_ON_MAP}.includes('{job}')", within_s=40)
+            found += await flaws_of(page, f"console-jobs-map-{size[0]}")
+            await page.goto(f"{site.url}/console/jobs?view=map&q={job}")
+            await page.wait_for(f"{JOBS_ON_MAP}.join() === '{job}'", within_s=40)
+            await page.raw.locator(".map-canvas").click()  # the only job is in the middle
+            await page.raw.wait_for_url(f"**/console/jobs/{job}")
             await page.goto(f"{site.url}/console/people?tab=users")
             await page.raw.get_by_role("row").nth(1).wait_for()
             found += await flaws_of(page, f"console-users-{size[0]}")

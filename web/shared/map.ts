@@ -203,6 +203,7 @@ export class CityMap {
       touchPitch: false,
       ...options,
     });
+    Object.assign(container, { map: this.map }); // for tests: only the map knows what is drawn
     this.map.touchZoomRotate.disableRotation();
     this.map.keyboard.disableRotation();
     this.map.on("style.load", () => {

@@ -5,14 +5,32 @@ import type { DemandItem } from "../../shared/schema.ts";
 import { expectedAt } from "./page.tsx";
 
 const MIN_EXPECTED = 0.1;
+const TILT_DEGREES = 50;
+/** The height of the cell with the most demand. */
+const HIGHEST_M = 1500;
 
 export class DemandMap {
   readonly #cells: Points;
   #fitted = false;
+  #raised = false;
 
   constructor(private readonly city: CityMap, choose: (area: string) => void) {
     this.#cells = city.points("demand", cellLayers);
     city.map.on("click", "demand", (event) => choose(String(event.features?.[0]?.properties.area ?? "")));
+    city.map.on("style.load", () => this.#applyHeight());
+  }
+
+  /** Show the cells as columns that are seen from the side, or flat. */
+  raise(raised: boolean): void {
+    this.#raised = raised;
+    this.#applyHeight();
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.city.map.easeTo({ pitch: raised ? TILT_DEGREES : 0, duration: still ? 0 : 500 });
+  }
+
+  #applyHeight(): void {
+    if (!this.city.map.getLayer("demand-columns")) return;
+    this.city.map.setLayoutProperty("demand-columns", "visibility", this.#raised ? "visible" : "none");
   }
 
   /** Show how many requests are expected in each cell in an hour. */
@@ -49,6 +67,16 @@ function cellLayers(): Layer[] {
       id: "demand-edge",
       type: "line",
       paint: { "line-color": colorOf("--brand"), "line-width": 1, "line-opacity": 0.5 },
+    },
+    {
+      id: "demand-columns",
+      type: "fill-extrusion",
+      layout: { visibility: "none" },
+      paint: {
+        "fill-extrusion-color": colorOf("--brand"),
+        "fill-extrusion-height": ["*", ["get", "share"], HIGHEST_M],
+        "fill-extrusion-opacity": 0.75,
+      },
     },
   ] as unknown as Layer[];
 }

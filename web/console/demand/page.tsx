@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { DemandItem } from "../../shared/schema.ts";
 import { ago } from "../../shared/time.ts";
 import { MapView } from "../../shared/ui/map_view.tsx";
-import { type Column, Empty, Field, Table, Tabs } from "../../shared/ui/parts.tsx";
+import { Button, type Column, Empty, Field, Table, Tabs } from "../../shared/ui/parts.tsx";
 import type { Console } from "../data/console.ts";
 import { tc } from "../i18n/texts.ts";
 import { useLoaded } from "../load.ts";
@@ -15,6 +15,7 @@ import type { DemandMap } from "./demand_map.ts";
 const by = signal<"cell" | "postal_code">("cell");
 const hour = signal(1);
 const chosen = signal("");
+const isRaised = signal(false);
 const MAX_AREAS = 1000;
 
 /** The requests that are expected in an area in the hour that ends `h` hours after the last full hour. */
@@ -40,6 +41,11 @@ export function DemandPage({ console }: { console: Console }) {
       <header class="page-head">
         <h1>{tc("nav.demand")}</h1>
         <span class="grow" />
+        {by.value === "cell" && (
+          <Button aria-pressed={isRaised.value} onClick={() => (isRaised.value = !isRaised.value)}>
+            {tc("demand.raised")}
+          </Button>
+        )}
         <Tabs
           label={tc("demand.by")}
           tabs={[["cell", tc("demand.cells")], ["postal_code", tc("demand.codes")]] as const}
@@ -82,6 +88,7 @@ function Cells({ items, h }: { items: DemandItem[]; h: number }) {
   const present = useRef({ items, h });
   present.current = { items, h };
   useEffect(() => map.current?.show(items, h), [items, h]);
+  useEffect(() => map.current?.raise(isRaised.value), [isRaised.value]);
   const view = useMemo(() => (
     <MapView
       label={tc("demand.map")}
@@ -89,6 +96,7 @@ function Cells({ items, h }: { items: DemandItem[]; h: number }) {
       ready={(city, { DemandMap }) => {
         map.current = new DemandMap(city, (area) => (chosen.value = area));
         map.current.show(present.current.items, present.current.h);
+        if (isRaised.value) map.current.raise(true);
         return () => (map.current = null);
       }}
     />

@@ -130,6 +130,7 @@ export const de = {
   "demand.none": "Noch ist kein Bedarf bekannt",
   "demand.none_text": "Die erste Vorhersage kommt eine Minute nach den ersten Buchungen.",
   "demand.sample": "Anfragen in 4 Wochen",
+  "demand.raised": "3-D",
   "demand.score": "Wert",
   "demand.waiting": "Wartend",
 
@@ -272,6 +273,8 @@ export const de = {
   "jobs.filter_text": "Suchen",
   "jobs.more": "und {n} weitere",
   "jobs.nobody": "noch niemand",
+  "jobs.map": "Karte",
+  "jobs.map_label": "Karte der Aufträge",
   "jobs.none": "Noch kein Auftrag",
   "jobs.none_filtered": "Kein Auftrag passt zu diesen Filtern",
   "jobs.none_filtered_text": "Ändere oder lösche sie.",

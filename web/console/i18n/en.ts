@@ -128,6 +128,7 @@ export const en = {
   "demand.none": "No demand is known yet",
   "demand.none_text": "The first forecast comes a minute after the first bookings.",
   "demand.sample": "Requests in 4 weeks",
+  "demand.raised": "3-D",
   "demand.score": "Score",
   "demand.waiting": "Waiting",
 
@@ -270,6 +271,8 @@ export const en = {
   "jobs.filter_text": "Find",
   "jobs.more": "and {n} more",
   "jobs.nobody": "nobody yet",
+  "jobs.map": "Map",
+  "jobs.map_label": "Map of the jobs",
   "jobs.none": "No job yet",
   "jobs.none_filtered": "No job fits these filters",
   "jobs.none_filtered_text": "Change or clear them.",

@@ -5,7 +5,7 @@ import type { Job } from "../../shared/schema.ts";
 import type { Console } from "../data/console.ts";
 import { sinceOf } from "../data/needs.ts";
 
-export const VIEWS = ["board", "table"] as const;
+export const VIEWS = ["board", "table", "map"] as const;
 export type View = (typeof VIEWS)[number];
 export const COLUMNS = ["unassigned", "assigned", "way", "working", "done"] as const;
 export type ColumnName = (typeof COLUMNS)[number];

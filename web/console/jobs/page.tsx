@@ -1,4 +1,4 @@
-// The jobs: one set, as a board on which cards move by themselves, or as a table.
+// The jobs: one set, as a board on which cards move by themselves, as a table, or on a map.
 
 import { signal } from "@preact/signals";
 import type { Job } from "../../shared/schema.ts";
@@ -10,7 +10,18 @@ import { useKeys, useListKeys } from "../keys.ts";
 import { jobPath } from "../nav.ts";
 import { Board } from "./board.tsx";
 import { Bulk, selected, toggle } from "./bulk.tsx";
-import { type ColumnName, COLUMNS, csvOf, type Filters, filtersNow, jobsOf, setFilters, type View } from "./filters.ts";
+import {
+  type ColumnName,
+  COLUMNS,
+  csvOf,
+  type Filters,
+  filtersNow,
+  jobsOf,
+  setFilters,
+  type View,
+  VIEWS,
+} from "./filters.ts";
+import { JobsMap } from "./map.tsx";
 import { JobTable } from "./table.tsx";
 
 const at = signal(-1);
@@ -29,7 +40,7 @@ export function JobsPage({ console }: { console: Console }) {
         <span class="grow" />
         <Tabs<View>
           label={tc("jobs.view")}
-          tabs={[["board", tc("jobs.board")], ["table", tc("jobs.table")]]}
+          tabs={VIEWS.map((view) => [view, tc(`jobs.${view}`)] as const)}
           chosen={filters.view}
           choose={(view) => setFilters({ view })}
         />
@@ -42,6 +53,8 @@ export function JobsPage({ console }: { console: Console }) {
         ? <NoJobs filters={filters} />
         : filters.view === "board"
         ? <Board console={console} jobs={jobs} present={present?.id} />
+        : filters.view === "map"
+        ? <JobsMap jobs={jobs} present={present?.id} />
         : <JobTable console={console} jobs={jobs} filters={filters} present={present?.id} />}
     </div>
   );

@@ -6,6 +6,7 @@ import type { Console } from "../data/console.ts";
 import { type Box, isJob, isPerson, type MapChange, type MapThing } from "../data/map_feed.ts";
 import { columnOf } from "../jobs/filters.ts";
 import { Dots } from "./dots.ts";
+import { jobLayers } from "./job_layers.ts";
 import { Rings } from "./rings.ts";
 
 export type LayerName = "people" | "jobs" | "waves" | "names";
@@ -37,9 +38,8 @@ export class LiveMap {
 
   constructor(city: CityMap, private readonly console: Console) {
     this.map = city.map;
-    // For tests: what is drawn can be asked of the map alone.
     this.dots = new Dots(city.map);
-    Object.assign(city.map.getContainer(), { map: city.map, dots: this.dots });
+    Object.assign(city.map.getContainer(), { dots: this.dots }); // for tests
     const waves = city.points("waves", waveLayers);
     this.#links = city.points("links", linkLayers);
     this.#clusters = city.points("clusters", clusterLayers);
@@ -228,9 +228,6 @@ interface Place2 {
   lat: number;
 }
 
-/** A size in pixels that grows with the zoom: `small` at zoom 10 and below, `large` at zoom 15 and above. */
-const SIZE = (small: number, large: number) => ["interpolate", ["linear"], ["zoom"], 10, small, 15, large];
-
 function waveLayers(): Layer[] {
   const color = colorOf("--open");
   return [
@@ -269,39 +266,4 @@ function clusterLayers(): Layer[] {
       "circle-opacity": 0.35,
     },
   } as unknown as Layer];
-}
-
-function jobLayers(): Layer[] {
-  const color = [
-    "match",
-    ["get", "phase"],
-    "open",
-    colorOf("--open"),
-    "assigned",
-    colorOf("--assigned"),
-    "active",
-    colorOf("--active"),
-    colorOf("--closed"),
-  ];
-  return [
-    {
-      id: "jobs-edge",
-      type: "circle",
-      paint: {
-        "circle-radius": ["case", ["get", "chosen"], 15, 9],
-        "circle-color": color,
-        "circle-opacity": 0.22,
-      },
-    },
-    {
-      id: "jobs",
-      type: "circle",
-      paint: {
-        "circle-radius": SIZE(3, 6),
-        "circle-color": colorOf("--card"),
-        "circle-stroke-color": color,
-        "circle-stroke-width": 3,
-      },
-    },
-  ] as unknown as Layer[];
 }

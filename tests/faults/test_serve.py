@@ -221,7 +221,7 @@ async def test_a_signal_while_starting_ends_it_in_order(workers: str, tmp_path: 
             assert locking_process is not None
             os.kill(locking_process.pid, signal.SIGTERM)
             ended = await starting
-            assert (ended.code, ended.out) == (0, "")
+            assert (ended.code, ended.out) == (0, ""), ended.err
         finally:
             os.kill(pid, signal.SIGCONT)
 

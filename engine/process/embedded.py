@@ -33,6 +33,7 @@ from redis.backoff import NoBackoff
 
 from engine.process import valkey_log, valkey_program
 from engine.process.datadir import CannotStart, create_directory, process_start_text
+from engine.process.loops import raise_if_cancelled
 
 START_TIMEOUT_S = 10.0
 """How long Valkey may take until its first reply. The time that it then takes to load its file has no limit."""
@@ -116,6 +117,7 @@ async def start_or_adopt(data: Path, *, sync: Sync = "everysec") -> EmbeddedValk
     home = create_directory(create_directory(data) / "valkey")
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
+        raise_if_cancelled()
         lock = _try_lock(home)
         if lock is not None:
             try:
@@ -215,6 +217,7 @@ async def _wait_until_ready(valkey: EmbeddedValkey) -> bool:
     started = logged_at = time.monotonic()
     try:
         while valkey.is_alive():
+            raise_if_cancelled()
             try:
                 info = await client.info("persistence")
                 if not info["loading"]:
@@ -222,11 +225,8 @@ async def _wait_until_ready(valkey: EmbeddedValkey) -> bool:
                 started = time.monotonic()
                 if started - logged_at > LOG_INTERVAL_S:
                     logged_at = started
-                    log.info(
-                        "valkey_loading",
-                        percent=info.get("loading_loaded_perc"),
-                        left_s=info.get("loading_eta_seconds"),
-                    )
+                    percent, left_s = info.get("loading_loaded_perc"), info.get("loading_eta_seconds")
+                    log.info("valkey_loading", percent=percent, left_s=left_s)
             except (redis.RedisError, OSError):
                 if time.monotonic() - started > START_TIMEOUT_S:
                     return False

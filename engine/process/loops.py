@@ -20,6 +20,14 @@ def not_cancelled() -> bool:
     return task is None or not task.cancelling()
 
 
+def raise_if_cancelled() -> None:
+    """Raise CancelledError if somebody has cancelled the current task, also if the cancellation got lost (see
+    ``not_cancelled``). Call this in a loop that waits for something and ends.
+    """
+    if not not_cancelled():
+        raise asyncio.CancelledError
+
+
 async def finish_uncancelled(work: Coroutine[Any, Any, None]) -> None:
     """Run ``work`` to its end even if this task is cancelled: a transaction that is cut off loses its database
     connection.

@@ -266,3 +266,29 @@ async def test_a_long_load_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
         async with running_valkey(tmp_path) as valkey:
             assert client(valkey).dbsize() == 6_000
     assert "valkey_loading" in {entry["event"] for entry in logs}
+
+
+async def test_a_stop_that_got_lost_ends_the_wait_for_a_silent_valkey(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that waits for a Valkey that does not answer ends when it is cancelled, even if the cancellation got lost
+    inside the client of Redis. Before, the start went on and then failed with "does not answer".
+    """
+    async with running_valkey(tmp_path) as valkey:
+        adopt, asked = embedded._adopt_server, asyncio.Event()
+
+        async def lose_cancellation(*args: Any) -> None:
+            asked.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return
+
+        monkeypatch.setattr(embedded, "_adopt_server", lose_cancellation)
+        start = asyncio.create_task(embedded.start_or_adopt(tmp_path))
+        await asked.wait()
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(start, 5)
+        monkeypatch.setattr(embedded, "_adopt_server", adopt)
+        assert valkey.is_alive()

@@ -106,7 +106,7 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         await carla.look("done")
         await carla.raw.get_by_role("button", name="Send stars").tap()
         await carla.see("Thank you.")
-        await tom.see("Paid")
+        await tom.see("The work is done")
         await tom.look("done")
 
 

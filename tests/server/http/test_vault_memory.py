@@ -135,7 +135,7 @@ async def test_unread_downloads_and_verifications_hold_little_memory(
         connection.close()
     await wait_until(lambda: slots.count == 0, what="the end of all downloads")
 
-    monkeypatch.setattr(paced_body, "STALL_S", 0.2)
+    monkeypatch.setattr(paced_body, "STALL_S", 2.0)  # longer than both take to begin on a busy machine
     stalled = [ask(site, worker, each) for each in (path, f"/v1/files/{photo}")]
     await wait_until(lambda: slots.count == len(stalled), what="both downloads")
     await wait_until(lambda: slots.count == 0, what="the end of both downloads")

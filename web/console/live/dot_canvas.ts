@@ -62,9 +62,13 @@ export class DotCanvas {
     const { size, pixels } = this.#stampOf(kind);
     const width = this.#width, out = this.#pixels;
     const left = Math.round(x * this.#ratio - size / 2), top = Math.round(y * this.#ratio - size / 2);
-    if (left < 0 || top < 0 || left + size > width || top + size > this.#height) return;
-    for (let row = 0, from = 0, to = top * width + left; row < size; row++, to += width - size) {
-      for (const end = from + size; from < end; from++, to++) {
+    const first = Math.max(0, -left), end = Math.min(size, width - left);
+    for (let row = Math.max(0, -top), last = Math.min(size, this.#height - top); row < last; row++) {
+      for (
+        let from = row * size + first, to = (top + row) * width + left + first;
+        from < row * size + end;
+        from++, to++
+      ) {
         const pixel = pixels[from];
         // A pixel of an edge is transparent in part. Over another dot it is left out: blending would take longer.
         if (pixel >= OPAQUE || (pixel && !out[to])) out[to] = pixel;

@@ -19,6 +19,8 @@ const MAX_NAMES = 300;
 /** A position of this age in seconds is drawn faintly. */
 const OLD_S = 120;
 const TILE_PX = 512;
+/** A dot whose middle is this far outside the map is not drawn. */
+const EDGE_PX = 10;
 
 /** A dot that moves from one place to another, in Web Mercator from 0 to 1. `began` is in ms of `performance.now()`. */
 interface Dot {
@@ -123,7 +125,7 @@ export class Dots {
       const share = Math.min(1, (now - dot.began) / GLIDE_MS);
       const x = left + (dot.from[0] + (dot.to[0] - dot.from[0]) * share) * size;
       const y = top + (dot.from[1] + (dot.to[1] - dot.from[1]) * share) * size;
-      if (x > 0 && y > 0 && x < clientWidth && y < clientHeight) work(dot, x, y);
+      if (x > -EDGE_PX && y > -EDGE_PX && x < clientWidth + EDGE_PX && y < clientHeight + EDGE_PX) work(dot, x, y);
     }
   }
 

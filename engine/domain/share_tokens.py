@@ -43,15 +43,18 @@ def make_token(signer: Signer, job: JobId, share: str) -> str:
     zone = zone_of(job) or Zone("")
     ulid = _number(job[-26:]).to_bytes(_JOB_BYTES, "big")
     plain = _zone_digest(zone) + ulid + _number(share[-ENDING_LENGTH:]).to_bytes(_ENDING_BYTES, "big")
-    return urlsafe_b64encode(_cipher(signer).encrypt(plain, None)).decode().rstrip("=")
+    return _text_of(_cipher(signer).encrypt(plain, None))
 
 
 def read_token(signer: Signer, zones: Iterable[Zone], token: str) -> ShareTarget | None:
-    """Return the link of a token; None if it is not a token of this server, or of a job in none of ``zones``."""
+    """Return the link of a token; None if it is not a token of this server, or of a job in none of ``zones``. Of the
+    texts that stand for the same bytes only the one of ``make_token`` is a token, because followers are counted by it.
+    """
     size = _TAG_BYTES + _ZONE_BYTES + _JOB_BYTES + _ENDING_BYTES
     try:
         sealed = urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        plain = _cipher(signer).decrypt(sealed, None) if len(sealed) == size else b""
+        is_token = len(sealed) == size and _text_of(sealed) == token
+        plain = _cipher(signer).decrypt(sealed, None) if is_token else b""
     except (ValueError, InvalidTag):
         return None
     zone = next((each for each in zones if plain and _zone_digest(each) == plain[:_ZONE_BYTES]), None)
@@ -59,6 +62,10 @@ def read_token(signer: Signer, zones: Iterable[Zone], token: str) -> ShareTarget
         return None
     job = _text(int.from_bytes(plain[_ZONE_BYTES:-_ENDING_BYTES], "big"), 26)
     return ShareTarget(zone, JobId(f"job_{zone}_{job}"), _text(int.from_bytes(plain[-_ENDING_BYTES:], "big"), 16))
+
+
+def _text_of(sealed: bytes) -> str:
+    return urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
 def _cipher(signer: Signer) -> AESSIV:

@@ -87,7 +87,7 @@ class Guests:
         """Answer ``POST /demo/login`` as ``POST /v1/auth/login`` is answered. Raises Refused."""
         try:
             wish = msgspec.json.decode(visit.body, type=LoginWish)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Refused("invalid", str(error)) from None
         role = OTHER_NAMES.get(wish.role, wish.role)
         if role not in ROLES or not 1 <= wish.number <= MAX_NUMBER:

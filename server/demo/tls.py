@@ -22,13 +22,21 @@ from engine.process.datadir import CannotStart
 
 AUTHORITY_FILE = "demo-ca.pem"
 READ_BYTES = 64 * 1024
+PEER_KEPT_S = 60.0
+"""How long (s) the address of a connection is known after its end. The server may still work on a request of a client
+that has gone, and would take it for one of this machine. It is longer than the relay waits for an answer; and so long
+the system does not use the port again (TIME_WAIT)."""
 
 
 class Forwarder:
-    """Forwards connections to one server. ``peers`` are the real addresses, by the port that the server sees."""
+    """Forwards connections to one server. ``peers`` are the real addresses, by the port that the server sees, and
+    ``open`` is the number of connections.
+    """
 
     def __init__(self, url: str) -> None:
         self.peers: dict[int, str] = {}
+        self.open = 0
+        self._forgetting: dict[int, asyncio.TimerHandle] = {}
         self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
 
     async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,7 +46,7 @@ class Forwarder:
         except OSError:
             return writer.close()
         port = to_server.get_extra_info("sockname")[1]
-        self.peers[port] = writer.get_extra_info("peername")[0]
+        self._begin(port, writer.get_extra_info("peername")[0])
         pumps = {asyncio.create_task(_pump(reader, to_server)), asyncio.create_task(_pump(from_server, writer))}
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -46,10 +54,23 @@ class Forwarder:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            del self.peers[port]
+            self._end(port)
             for end in (writer, to_server):
                 end.close()
         return None
+
+    def _begin(self, port: int, address: str) -> None:
+        if earlier := self._forgetting.pop(port, None):
+            earlier.cancel()
+        self.peers[port] = address
+        self.open += 1
+
+    def _end(self, port: int) -> None:
+        self.open -= 1
+        self._forgetting[port] = asyncio.get_running_loop().call_later(PEER_KEPT_S, self._forget, port)
+
+    def _forget(self, port: int) -> None:
+        del self._forgetting[port], self.peers[port]
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

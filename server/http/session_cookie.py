@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 
 from engine.errors import Unauthenticated
 from engine.identity.accounts import LoginResult
@@ -36,14 +35,23 @@ def read_token(headers: Mapping[bytes, bytes], app: str) -> str:
     of this server, and Unauthenticated if there is no cookie.
     """
     require_own_origin(headers)
-    try:
-        cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
-    except CookieError:
-        cookies = SimpleCookie()
-    found = cookies.get(_cookie_name(app))
-    if found is None or not _VALUE.fullmatch(found.value):
+    found = _values(headers, _cookie_name(app))
+    if len(found) > 1:
+        raise Unauthenticated("Two cookies have the name of this session: delete the cookies of this site")
+    value = next(iter(found), "")
+    if not _VALUE.fullmatch(value):
         raise Unauthenticated("No session in a cookie")
-    return found.value
+    return value
+
+
+def _values(headers: Mapping[bytes, bytes], name: str) -> set[str]:
+    """Return the values of all cookies with this name. Cookies know neither ports nor, if they want, subdomains:
+    another server can set one of the same name with another path, and a reader that takes one of the two may take the
+    session of a stranger. (Rejected: `http.cookies`. It finds nothing if any cookie, such as one of another server on
+    this host, has a character that it does not like.)
+    """
+    pairs = (pair.partition("=") for pair in headers.get(b"cookie", b"").decode("latin-1").split(";"))
+    return {value.strip() for key, _, value in pairs if key.strip() == name}
 
 
 def signed_in_response(headers: Mapping[bytes, bytes], app: str, result: LoginResult, *more: Header) -> Response:

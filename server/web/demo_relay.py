@@ -27,6 +27,8 @@ from server.http.session_cookie import set_cookie
 
 LINK_FILE = "demo-link.json"
 MAX_BODY_BYTES = 4096
+PROXY_HEADERS = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"cf-connecting-ip")
+"""Headers that a proxy or a tunnel adds, and a browser does not."""
 TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
@@ -39,7 +41,9 @@ class DemoLink(msgspec.Struct, frozen=True):
 
 
 class Visit(msgspec.Struct, frozen=True):
-    """A request as the relay reports it. ``hosts`` are all its ``Host`` headers, ``pid`` is the process that relays."""
+    """A request as the relay reports it. ``hosts`` are all its ``Host`` headers, ``forwarded`` is the
+    name of a header with which a proxy says that it forwards ("" for none), and ``pid`` is the process that relays.
+    """
 
     key: str
     method: str
@@ -52,6 +56,7 @@ class Visit(msgspec.Struct, frozen=True):
     content_type: str
     pid: int
     body: bytes = b""
+    forwarded: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -111,6 +116,8 @@ async def _read_body(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Invalid("The body is not complete")
         body += bytes(message.get("body", b""))
         if len(body) > MAX_BODY_BYTES:
             raise Invalid(f"The body has more than {MAX_BODY_BYTES} bytes")
@@ -134,4 +141,5 @@ def _visit_of(scope: Scope, key: str, body: bytes) -> Visit:
         content_type=named.get(b"content-type", ""),
         pid=os.getpid(),
         body=body,
+        forwarded=next((name.decode() for name in PROXY_HEADERS if name in named), ""),
     )

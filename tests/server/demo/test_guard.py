@@ -38,6 +38,11 @@ LAN_HOST, LAN_ORIGIN = "192.168.1.7:8700", "http://192.168.1.7:8700"
         ({"hosts": [LAN_HOST], "origin": LAN_ORIGIN}, "127.0.0.1", "this Host"),
         ({"hosts": []}, "127.0.0.1", "this Host"),
         ({"hosts": ["localhost", "localhost"]}, "127.0.0.1", "this Host"),
+        ({"hosts": ["[127.0.0.1].stranger.example"], "origin": None}, "127.0.0.1", "this Host"),
+        ({"hosts": ["127.0.0.1:8700@stranger.example"], "origin": None}, "127.0.0.1", "this Host"),
+        ({"hosts": ["localhost:stranger.example"], "origin": None}, "127.0.0.1", "this Host"),
+        ({"hosts": ["[::1"], "origin": None}, "127.0.0.1", "this Host"),
+        ({"forwarded": "x-forwarded-for", "origin": None, "fetch_site": None}, "127.0.0.1", "A proxy sent this"),
         ({"origin": "http://stranger.example"}, "127.0.0.1", "another site"),
         ({"origin": "http://127.0.0.1:9999"}, "127.0.0.1", "another site"),
         ({"origin": "null"}, "127.0.0.1", "another site"),
@@ -75,6 +80,10 @@ def test_an_open_demo_answers_the_network_but_no_other_site() -> None:
     rebound = msgspec.structs.replace(VISIT, hosts=["stranger.example"], origin="http://stranger.example")
     assert "this Host" in refusal_of(rebound, "192.168.1.9", is_open=True)
     assert "another site" in refusal_of(msgspec.structs.replace(page, origin="http://a.example"), "::1", is_open=True)
+    for far in ("93.184.215.14", "2606:2800:21f:cb07::1", "::ffff:93.184.215.14", ""):
+        assert "Only the local network" in refusal_of(page, far, is_open=True)
+    through = msgspec.structs.replace(page, forwarded="forwarded")
+    assert "A proxy sent this" in refusal_of(through, "127.0.0.1", is_open=True)
 
 
 async def ask(data: Path, **changes: object) -> Answer | None:

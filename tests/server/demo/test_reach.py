@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from engine.process.datadir import CannotStart
+from server.demo import tls
 from server.demo.addresses import Reach
 from server.demo.tls import AUTHORITY_FILE, create_context, run_forwarder
 from server.demo.welcome import print_welcome, qr_text
@@ -52,10 +53,14 @@ async def test_without_its_library_or_port_tls_cannot_start(tmp_path: Path, monk
         create_context("127.0.0.1", tmp_path)
 
 
-async def test_a_phone_reaches_the_server_with_tls(server: RunningServer, tmp_path: Path) -> None:
-    """Who trusts the authority of the demo reaches the server by TLS. While the connection is open, the real address of
-    its other end is known by the port that the server sees.
+async def test_a_phone_reaches_the_server_with_tls(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who trusts the authority of the demo reaches the server by TLS. The real address of the other end is known by the
+    port that the server sees, and for a while after the end of the connection: the server may still work on a
+    request of it, which would else be a request of this machine.
     """
+    monkeypatch.setattr(tls, "PEER_KEPT_S", 0.5)
     async with run_forwarder(server.url, "127.0.0.1", 0, tmp_path) as (forwarder, url):
         context = ssl.create_default_context(cafile=str(tmp_path / AUTHORITY_FILE))
         port = int(url.rpartition(":")[2])
@@ -64,7 +69,9 @@ async def test_a_phone_reaches_the_server_with_tls(server: RunningServer, tmp_pa
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         assert [*forwarder.peers.values()] == ["127.0.0.1"]
         writer.close()
-        await wait_until(lambda: not forwarder.peers, what="the end of the connection at the forwarder")
+        await wait_until(lambda: forwarder.open == 0, what="the end of the connection at the forwarder")
+        assert [*forwarder.peers.values()] == ["127.0.0.1"]
+        await wait_until(lambda: not forwarder.peers, what="the end of the time in which the address is known")
 
 
 def printed(reach: Reach, *, is_terminal: bool) -> str:

@@ -135,6 +135,8 @@ async def test_a_page_of_another_site_is_refused(demo: Demo) -> None:
             {"origin": "http://stranger.example"},
             {"sec-fetch-site": "cross-site"},
             {"content-type": "text/plain"},
+            {"x-forwarded-for": "127.0.0.1"},
+            {"forwarded": "for=127.0.0.1"},
         ):
             answer = await demo.http.post(
                 path, content=b'{"role":"admin"}', headers=demo.origin | {"content-type": "application/json"} | headers
@@ -144,7 +146,9 @@ async def test_a_page_of_another_site_is_refused(demo: Demo) -> None:
     assert (await demo.http.get("/demo/logins", headers={"host": "stranger.example"})).status_code == 403
     for body in ({}, {"role": "service"}, {"role": "admin", "number": 0}, {"role": "admin", "cookie": "other"}):
         assert (await demo.post("/demo/login", body)).json()["code"] == "invalid"
-    assert (await demo.http.post("/demo/login", content=b"x" * 5_000, headers=demo.origin)).status_code == 422
+    headers = demo.origin | {"content-type": "application/json"}
+    for raw in (b"x" * 5_000, b'{"role":"\xff"}'):
+        assert (await demo.http.post("/demo/login", content=raw, headers=headers)).status_code == 422
     assert (await demo.post("/demo/nothing")).status_code == 404
 
 

@@ -84,6 +84,31 @@ async def test_a_missing_or_wrong_cookie_is_refused(site: RunningServer, cookie:
     assert code_of(answer) == (401, "unauthenticated")
 
 
+@pytest.mark.parametrize("other", ['x={"a": [1]}', "a b,c=1", "é=1", "=", 'x="', "callout_book_2=1", "a[b]=1"])
+async def test_cookies_of_others_change_nothing(site: RunningServer, other: str) -> None:
+    """Other servers on this host may set cookies with any characters: the session is found beside them."""
+    async with open_http(site.url) as http:
+        token = cookie_of(await sign_up(site, http))
+        for cookies in (f"{other}; callout_book={token}", f"callout_book={token};{other}"):
+            headers = [(b"Origin", site.url.encode()), (b"Cookie", cookies.encode("latin-1"))]
+            answer = await http.post("/v1/auth/refresh", json={"cookie": "book"}, headers=headers)
+            assert answer.status_code == 200, cookies
+
+
+async def test_a_second_cookie_of_the_same_name_is_refused(site: RunningServer) -> None:
+    """A page on another port or a subdomain can set a cookie of the same name with another path: the session of a
+    stranger. Two different values are refused in each order and end no session; twice the same value is one.
+    """
+    async with open_http(site.url) as http:
+        own, foreign = [cookie_of(await sign_up(site, http)) for _ in range(2)]
+        for first, second in ((own, foreign), (foreign, own)):
+            headers = own_headers(site, Cookie=f"callout_book={first}; callout_book={second}")
+            answer = await http.post("/v1/auth/refresh", json={"cookie": "book"}, headers=headers)
+            assert code_of(answer) == (401, "unauthenticated")
+        headers = own_headers(site, Cookie=f"callout_book={own}; callout_book={own}")
+        assert (await http.post("/v1/auth/refresh", json={"cookie": "book"}, headers=headers)).status_code == 200
+
+
 @pytest.mark.parametrize("body", [{}, {"refresh_token": "rft_1", "cookie": "book"}, {"cookie": None}])
 async def test_a_refresh_names_exactly_one_session(nobody: Client, body: dict[str, object]) -> None:
     """A refresh and a sign-out with neither a token nor a cookie, or with both, are invalid."""

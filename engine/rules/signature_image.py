@@ -7,9 +7,10 @@ from __future__ import annotations
 import binascii
 import struct
 from collections.abc import Sequence
-from itertools import chain
+from typing import Annotated, cast
 
 import msgspec
+from msgspec import Meta
 
 MAX_IMAGE_BYTES = 256 * 1024
 MAX_SIDE = 4_096
@@ -20,6 +21,7 @@ MAX_STROKES = 500
 MAX_POINTS = 5_000
 """How many points all strokes have together."""
 MAX_COORDINATE = 1_000_000
+Coordinate = Annotated[int, Meta(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _SHOWN_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"IDAT", b"IEND"})
@@ -71,19 +73,21 @@ def _check_header(kind: bytes, content: bytes) -> None:
         raise NotASignature(f"The image must have 1 to {MAX_SIDE} pixels a side")
 
 
-def encode_strokes(strokes: Sequence[Sequence[Sequence[int]]]) -> bytes:
-    """Return strokes as canonical JSON (RFC 8785). Each is a list of points ``[x, y]`` or ``[x, y, ms]``.
+class Point(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
+    """A point of a stroke: the array ``[x, y]`` or ``[x, y, ms]``."""
 
-    Raises NotASignature if there are none or too many, or a point is not one. All points are checked at once, in C: to
-    check them one by one held the event loop for 20 ms.
-    """
+    # Lists of integers held the event loop twice as long: 5 ms for 5,000 points, decoded, checked and encoded.
+    x: Coordinate
+    y: Coordinate
+    ms: Coordinate = cast(int, msgspec.field(default_factory=type(None)))
+    """A missing time is None. It is no default of the schema: null in JSON is refused."""
+
+
+def encode_strokes(strokes: Sequence[Sequence[Point]]) -> bytes:
+    """Return strokes as canonical JSON (RFC 8785). Raises NotASignature if there are none or too many."""
     if len(strokes) > MAX_STROKES or sum(map(len, strokes)) > MAX_POINTS:
         raise NotASignature(f"At most {MAX_STROKES} strokes and {MAX_POINTS} points")
-    points = list(chain.from_iterable(strokes))
-    if not points or not all(strokes):
+    if not strokes or not all(strokes):
         raise NotASignature("Each stroke needs a point")
-    numbers = list(chain.from_iterable(points))
-    are_points = set(map(len, points)) <= {2, 3} and set(map(type, numbers)) == {int}
-    if not are_points or max(numbers) > MAX_COORDINATE or min(numbers) < -MAX_COORDINATE:
-        raise NotASignature("A point is [x, y] or [x, y, ms], in integers up to 1,000,000")
-    return msgspec.json.encode(strokes)  # lists of integers have one form
+    # Arrays of integers have one form. A point without a time ends with null, and nothing else contains a null.
+    return msgspec.json.encode(strokes).replace(b",null]", b"]")

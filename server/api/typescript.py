@@ -66,7 +66,9 @@ def type_of(schema: Schema) -> str:
 
 def _array(schema: Schema) -> str:
     if "prefixItems" in schema:
-        return f"[{', '.join(type_of(item) for item in schema['prefixItems'])}]"
+        least = schema.get("minItems", len(schema["prefixItems"]))
+        items = [f"{type_of(item)}{'?' if place >= least else ''}" for place, item in enumerate(schema["prefixItems"])]
+        return f"[{', '.join(items)}]"
     return f"({type_of(schema.get('items') or {})})[]"
 
 

@@ -209,7 +209,9 @@ def first_error(error: Exception, at: str = "") -> FieldError:
 
 @functools.cache
 def _inner_struct(kind: Any) -> tuple[type[msgspec.Struct] | None, bool]:
-    """Return the Struct inside ``kind`` (None: none), and whether ``kind`` is a list of Structs or a map to Structs."""
+    """Return the Struct inside ``kind`` (None: none), and whether ``kind`` is a list of Structs or a map to Structs. A
+    Struct that is an array in JSON has no names of fields, so it is checked as one value.
+    """
     origin = get_origin(kind)
     if origin is Annotated:
         return _inner_struct(get_args(kind)[0])
@@ -217,7 +219,8 @@ def _inner_struct(kind: Any) -> tuple[type[msgspec.Struct] | None, bool]:
         return next((found for part in get_args(kind) if (found := _inner_struct(part))[0]), (None, False))
     if origin is list or origin is dict:
         return _inner_struct(get_args(kind)[-1])[0], True
-    return (kind, False) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else (None, False)
+    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct) and not kind.__struct_config__.array_like
+    return (kind, False) if is_struct else (None, False)
 
 
 def _type_description(kind: Any) -> str | None:

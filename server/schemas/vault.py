@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from engine.errors import FieldError
+from engine.rules.signature_image import Point
 from server.schemas import constraints
 from server.schemas.decode import Body
 from server.schemas.fields import Name
@@ -18,8 +19,6 @@ Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="a SHA
 MAX_IMAGE_CHARS = 350_000
 """256 KiB in base64, with the prefix of a data URL."""
 SIGN_BODY_BYTES = 384 * 1024
-Coordinate = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
-Point = Annotated[list[Coordinate], Meta(min_length=2, max_length=3, description="[x, y] or [x, y, ms]")]
 Stroke = Annotated[list[Point], Meta(min_length=1)]
 
 

@@ -12,7 +12,7 @@ import rfc8785
 from engine.rules import job_record
 from engine.rules.canonical import MAX_DEPTH, MAX_INTEGER, NotCanonical, canonical_json
 from engine.rules.job_record import record_of_job
-from engine.rules.signature_image import MAX_CHUNKS, NotASignature, clean_png, encode_strokes
+from engine.rules.signature_image import MAX_CHUNKS, NotASignature, Point, clean_png, encode_strokes
 from tests.support.signatures import chunk, make_png
 
 DOCUMENTS = 20_000
@@ -162,17 +162,10 @@ def test_an_image_loses_its_metadata_and_nothing_else() -> None:
             clean_png(data)
     with pytest.raises(NotASignature, match="chunks"):
         clean_png(make_png(extra=chunk(b"tEXt", b"") * MAX_CHUNKS))
-    strokes: list[list[list[int]]] = [[[1, 2, 0], [3, 4, 5]], [[-1_000_000, 1_000_000]]]
-    assert encode_strokes(strokes) == canonical_json(strokes) == b"[[[1,2,0],[3,4,5]],[[-1000000,1000000]]]"
-    for strokes in (
-        [],
-        [[]],
-        [[[1]]],
-        [[[1, 2, 3, 4]]],
-        [[[10**7, 1]]],
-        [[[True, 1]]],
-        [[[1, 2]]] * 501,
-        [[[1, 2]] * 5001],
-    ):
+    drawn = [[[1, 2, 0], [3, 4, 5]], [[-1_000_000, 1_000_000]]]
+    strokes = msgspec.json.decode(msgspec.json.encode(drawn), type=list[list[Point]])
+    assert encode_strokes(strokes) == canonical_json(drawn) == b"[[[1,2,0],[3,4,5]],[[-1000000,1000000]]]"
+    point = Point(1, 2)
+    for wrong in ([], [[]], [[point], []], [[point]] * 501, [[point] * 5001]):
         with pytest.raises(NotASignature):
-            encode_strokes(strokes)
+            encode_strokes(wrong)

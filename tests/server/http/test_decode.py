@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from engine.errors import Invalid, NotJson
+from engine.rules.signature_image import Point, encode_strokes
 from server.gateway import protocol
 from server.schemas import decode, fields, json_text, query
 from server.schemas.fields import MAX_METADATA_DEPTH
@@ -200,9 +201,20 @@ def test_a_large_wrong_body_is_refused_without_a_look_at_each_value(name: str, m
     with pytest.raises(Invalid) as many:
         decode.decode_body(Sign, b'{"strokes":[[[' + b"1," * 180_000 + b"1]]]}")
     assert many.value.errors == [("", "At most 25000 values")]
-    assert decode.decode_body(Sign, SIGNATURE).strokes == [[[1_000_000] * 3] * 5_000]
+    assert decode.decode_body(Sign, SIGNATURE).strokes == [[Point(1_000_000, 1_000_000, 1_000_000)] * 5_000]
     small = {"service": "srv 1", "metadata": {"a": "\0"}}
     assert set(errors_in(NewJob, small)) > {"/service", "/metadata/a"} and checked
+
+
+def test_a_point_of_a_stroke_is_two_or_three_integers() -> None:
+    """Every other form of a point is refused at its place. A missing time stays missing."""
+    whole = {"sha256": "0" * 64, "name": "Carla"}
+    for point in ([1], [1, 2, 3, 4], [10**7, 1], [True, 1], [1, 2, None], [1, 2.5], {"x": 1}, 1, [], None):
+        found = errors_in(Sign, whole | {"strokes": [[[1, 2], point]]})
+        assert len(found) == 1 and next(iter(found)).startswith("/strokes/0/1"), (point, found)
+    assert set(errors_in(Sign, whole | {"strokes": [[]]})) == {"/strokes/0"}
+    body = decode.decode_body(Sign, json.dumps(whole | {"strokes": [[[1, 2], [3, -4, 5]]]}).encode())
+    assert encode_strokes(body.strokes or []) == b"[[[1,2],[3,-4,5]]]"
 
 
 def test_a_large_wrong_message_names_its_first_error() -> None:

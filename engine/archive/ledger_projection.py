@@ -81,6 +81,7 @@ def fold_ledger_event(rows: LedgerRows, event: Event) -> None:
         ms_of(payout.at)
         rows.payouts.append((event.seq, payout))
         entry = ledger.payout(payout.id, payout.technician, payout.status, payout.amount, payout.currency, at=event.at)
+        entry = msgspec.structs.replace(entry, test=payout.test)
     elif event.type == "session.ledger":
         earned = _earned_decoder.decode(event.data)
         entry = ledger.earned(
@@ -94,7 +95,9 @@ def fold_ledger_event(rows: LedgerRows, event: Event) -> None:
             cause=f"earned {event.zone}:{event.seq}",
         )
     else:
-        entry = _entry_of_payment(event, _payment_decoder.decode(event.data))
+        data = _payment_decoder.decode(event.data)
+        entry = _entry_of_payment(event, data)
+        entry = entry and msgspec.structs.replace(entry, test=data.payment.test)
     if entry is not None and entry.lines:
         rows.entries.append((event.seq, entry))
 
@@ -123,6 +126,7 @@ def entry_rows(zone: str, rows: LedgerRows) -> list[dict[str, Any]]:
             "at": entry.at,
             "job": entry.job,
             "payout": entry.payout,
+            "test": entry.test,
         }
         for seq, entry in rows.entries
     ]

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.rules.ledger import FEES, paid_account, technician_account, transit_account
@@ -36,7 +36,8 @@ class LedgerBalance(msgspec.Struct, frozen=True, kw_only=True):
 
 class LedgerItem(msgspec.Struct, frozen=True, kw_only=True):
     """A change of a technician's balance by ``amount``, in minor units. If the change is money earned with a job,
-    ``amount`` is ``gross`` less ``fee``. ``at`` and ``available_at`` are in ms since the Unix epoch.
+    ``amount`` is ``gross`` less ``fee``. ``at`` and ``available_at`` are in ms since the Unix epoch. ``test``: the
+    adapter `test` made the payout, or a payment of the job.
     """
 
     zone: Zone
@@ -50,6 +51,7 @@ class LedgerItem(msgspec.Struct, frozen=True, kw_only=True):
     gross: int | None
     fee: int | None
     available_at: int
+    test: bool
 
 
 class Payee(NamedTuple):
@@ -123,8 +125,12 @@ async def read_items(
     lines, entries = ledger_lines.c, ledger_entries.c
     key = (entries.at, entries.zone, entries.seq, entries.kind)
     same = and_(lines.zone == entries.zone, lines.seq == entries.seq, lines.kind == entries.kind)
+    paid = ledger_entries.alias("paid")
+    is_test_job = exists().where(paid.c.job == entries.job, paid.c.kind == "captured", paid.c.test)
+    is_test_payout = exists().where(payouts.c.id == entries.payout, payouts.c.test)
+    is_test = or_(entries.test, and_(entries.kind == "earned", is_test_job), is_test_payout).label("is_test")
     query = (
-        select(ledger_entries, lines.currency, lines.amount, lines.available_at)
+        select(ledger_entries, lines.currency, lines.amount, lines.available_at, is_test)
         .select_from(ledger_lines.join(ledger_entries, same))
         .where(lines.account == technician_account(technician))
         .order_by(*(column.desc() for column in key))
@@ -216,6 +222,7 @@ def _item_of_row(row: Any, fee: int) -> LedgerItem:
         gross=row.amount + fee if is_earned else None,
         fee=fee if is_earned else None,
         available_at=row.available_at,
+        test=bool(row.is_test),
     )
 
 

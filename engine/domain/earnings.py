@@ -39,7 +39,8 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
 class EarningsItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A change of a technician's balance: money that they earned with a job (``earned``; negative after a refund), or a
-    payout (``requested``, ``failed``). ``amount`` = ``gross`` - ``fee``, in minor units.
+    payout (``requested``, ``failed``). ``amount`` = ``gross`` - ``fee``, in minor units. ``test``: the adapter `test`
+    made a payment of the job, or the payout, so no money has moved.
     """
 
     zone: Zone
@@ -53,6 +54,7 @@ class EarningsItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     fee: int | None = None
     job: str | None = None
     payout: str | None = None
+    test: bool = False
 
 
 class Earnings(msgspec.Struct, frozen=True, kw_only=True):

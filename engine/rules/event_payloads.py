@@ -46,6 +46,7 @@ class EventPayment(msgspec.Struct, frozen=True, kw_only=True):
     of: str | None = None
     held: int | None = None
     created_at: str = ""
+    test: bool = False
 
 
 class NotificationData(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,9 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """The lines of one cause, all in one currency. ``at`` is in ms. Lines of 0 are left out."""
+    """The lines of one cause, all in one currency. ``at`` is in ms. Lines of 0 are left out. ``test``: the adapter
+    `test` made the payment or the payout.
+    """
 
     kind: EntryKind
     cause: str
@@ -46,6 +48,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[Line, ...]
     job: str | None = None
     payout: str | None = None
+    test: bool = False
 
 
 def job_account(job: str) -> str:

@@ -24,10 +24,12 @@ ledger_entries = Table(
     time_column("at"),
     Column("job", Text),
     Column("payout", Text),
+    Column("test", Boolean, nullable=False, server_default=false()),
     Index(None, "job"),
 )
 """The entries: each follows from one event (``zone``, ``seq``). ``cause`` is unique and names the payment, the payout
-or the event, so that nothing is booked twice. Only the archiver writes this table."""
+or the event, so that nothing is booked twice. ``test``: the adapter `test` made the payment or the payout, so no money
+has moved. Only the archiver writes this table."""
 
 ledger_lines = Table(
     "ledger_lines",

@@ -13,7 +13,20 @@ from collections.abc import Iterator
 from engine.domain.earnings import Statement
 from server.http.responses import Response
 
-COLUMNS = ("at", "kind", "currency", "gross", "fee", "amount", "balance", "available_at", "job", "payout", "final")
+COLUMNS = (
+    "at",
+    "kind",
+    "currency",
+    "gross",
+    "fee",
+    "amount",
+    "balance",
+    "available_at",
+    "job",
+    "payout",
+    "test",
+    "final",
+)
 MEDIA_TYPE = b"text/csv; charset=utf-8; header=present"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -41,7 +54,8 @@ def _rows(statement: Statement) -> Iterator[dict[str, Cell]]:
     for total in statement.totals:
         yield _total_row("opening", statement.since, total.currency, total.opening) | {"final": final}
     for line in statement.lines:
-        yield {name: getattr(line, name, None) for name in COLUMNS if name != "final"} | {"final": final}
+        row = {name: getattr(line, name, None) for name in COLUMNS if name != "final"}
+        yield row | {"test": "true" if line.test else None, "final": final}
     for total in statement.totals:
         yield _total_row("closing", statement.until, total.currency, total.closing) | {"final": final}
 

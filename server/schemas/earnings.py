@@ -33,7 +33,8 @@ class Balance(Shape):
 
 class EarningsItem(Shape, kw_only=True):
     """A change of a technician's balance by `amount`. `earned` is money of a job, negative after a refund: `amount` is
-    `gross` less `fee`. `requested` is a payout, `failed` gives its amount back. Members that do not apply are left out.
+    `gross` less `fee`. `requested` is a payout, `failed` gives its amount back. `test` is true if the adapter `test`
+    made a payment of the job, or the payout: then no money has moved. Members that do not apply are left out.
     """
 
     zone: str
@@ -47,6 +48,7 @@ class EarningsItem(Shape, kw_only=True):
     fee: SignedAmount | None = None
     job: str | None = None
     payout: str | None = None
+    test: bool | None = None
 
 
 class EarningsReply(Shape):

@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock
 import msgspec
 import pytest
 
-from engine.archive import payment_orders
+from engine.archive import ledger_reader, payment_orders
 from engine.clock import now_ms
 from engine.domain import jobs, payment_reports, payments, payouts
 from engine.domain.commands import CommandInput
@@ -221,6 +221,12 @@ async def test_a_refund_of_which_a_part_is_refused_is_noted_as_far_as_it_was_mad
     assert await event_log.events(engine, "payment.failed", job)
 
 
+async def read_items(engine: Engine, technician: str) -> list[ledger_reader.LedgerItem]:
+    """Return the changes of a technician's balance, the newest first."""
+    async with engine.archive.begin_read() as conn:
+        return await ledger_reader.read_items(conn, technician)
+
+
 async def test_payouts_go_through_the_adapter(
     engine: Engine, adapter: StripeAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +283,10 @@ async def test_payouts_go_through_the_adapter(
     assert event_log.payload(told)["payout"]["test"] is True
     assert [payout.id for payout in found if payout.test] == [paid]
     assert msgspec.json.encode(found[0]).count(b"test") == 0
+    items = await read_items(engine, technician)
+    marks = {(item.payout, item.kind): item.test for item in items if item.payout in (paid, settled)}
+    assert marks == {(paid, "requested"): True, (settled, "requested"): False, (settled, "failed"): False}
+    assert not any(item.test for item in items if item.kind == "earned")  # paid by an outside service
 
 
 async def test_the_test_adapter_marks_what_it_does(engine: Engine) -> None:
@@ -294,6 +304,9 @@ async def test_the_test_adapter_marks_what_it_does(engine: Engine) -> None:
     assert (await job_view(engine, carla, job))["status"] == "paid"
     items = [msgspec.json.decode(item) for item in await payments.find_payments(engine, PAYMENT_SERVICE, job)]
     assert [(item["test"], item["status"]) for item in items] == [(True, "captured")]
+    await archiver.run_once(engine)
+    (earned,) = await read_items(engine, tom.id)
+    assert (earned.job, earned.kind, earned.test) == (job, "earned", True)
     again = await accepted_job(engine, carla, service, tom)
     await work(engine, adapter)
     paid = Payment(reference="pi_1", status="captured", amount=700, currency="USD")

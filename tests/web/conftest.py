@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from engine.process.settings import Settings
+from engine.rules.zone_areas import ZoneArea
+from engine.types import DEFAULT_ZONE
 from server.serve import RunningServer, run_server
 from server.web.built import BuiltPages
 from tests.support import browser as browsers
@@ -29,8 +31,10 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture(scope="package")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
-    """Start a server that the tests of this package share."""
-    async with run_server(Settings(data=str(tmp_path_factory.mktemp("site")), port=0, limits="off")) as serving:
+    """Start a server that the tests of this package share. Its time zone is not that of the browser."""
+    areas = (ZoneArea(DEFAULT_ZONE, timezone="Asia/Kolkata"),)
+    data = str(tmp_path_factory.mktemp("site"))
+    async with run_server(Settings(data=data, port=0, limits="off", zone_areas=areas)) as serving:
         yield serving
 
 

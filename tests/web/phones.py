@@ -93,7 +93,7 @@ async def open_phone(
     client, email = await register(Client(http), "customer" if app == "book" else "technician", name)
     place = {"permissions": ["geolocation"], "geolocation": NEAR, "service_workers": "block"}
     async with browser.new_phone(**{**place, **options}) as page:
-        page.expected_errors = ("the server responded with a status of 4",)
+        page.expected_errors = ("status of 409",)
         await page.goto(f"{site.url}/{app}")
         await page.raw.get_by_label("E-mail").fill(email)
         await page.raw.get_by_label("Password").fill(PASSWORD)

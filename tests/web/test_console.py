@@ -119,6 +119,7 @@ async def test_a_refusal_is_shown_with_its_code_and_request(browser: Browser, si
         text = await alert.inner_text()
         codes = ("cancelled", "version_conflict", "illegal_transition")
         assert "Request " in text and any(code in text for code in codes)
+        assert await flaws_of(page, "console-refused") == []
 
 
 async def test_an_onboarding_manager_decides_on_documents(browser: Browser, site: RunningServer, town: Town) -> None:
@@ -269,15 +270,23 @@ async def test_the_keyboard_reaches_everything(browser: Browser, site: RunningSe
 
 
 async def _announce(page: Page, town: Town) -> None:
-    """From any page, the bell leads to the form for announcements. What is sent there is in the log."""
+    """From any page, the bell leads to the form for announcements. What is sent reaches the chosen roles alone."""
+    callers = (town.customer, town.east)
+    cursors = [(await caller("GET", "/v1/events?wait=0")).json()["cursor"] for caller in callers]
     await page.raw.locator(".bar").get_by_role("button", name=NEEDS).click()
     await page.raw.get_by_role("button", name="Announce").click()
     form = page.raw.get_by_role("dialog")
     await form.get_by_label("Text").fill("Closed on Monday")
-    await form.get_by_label("Customer").check()
+    await form.get_by_label("Technician").uncheck()
     await form.get_by_role("button", name="Send").click()
     await page.raw.get_by_role("dialog").wait_for(state="detached")
     await page.raw.wait_for_url("**/console/live")
+    polls = [
+        (await caller("GET", f"/v1/events?after={cursor}&wait=0")).json()["events"]
+        for caller, cursor in zip(callers, cursors, strict=True)
+    ]
+    found = [[(each["type"], each["data"]) for each in poll if each["type"].startswith("announce")] for poll in polls]
+    assert found == [[("announcement.notice", {"text": "Closed on Monday"})], []]
 
 
 async def test_a_console_outlives_its_gateway(browser: Browser, tmp_path: Path) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import datetime
+from random import Random
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
 from server.serve import RunningServer
+from server.simulation.pictures import draw_picture
 from tests.server.http import people
 from tests.server.http.client import HERE
 from tests.support.browser import Browser, Page
 from tests.support.http import open_http
-from tests.support.photos import tiny_png
 from tests.web.phones import employ, make_service, open_phone, pay, wait_for_map
 
 
@@ -32,7 +35,7 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
     state is without an axe violation.
     """
     admin = people.principal(site, http, "admin")
-    service = await make_service(admin, "Boiler repair")
+    service = await make_service(admin, "Boiler inspection")
     async with (
         open_phone(browser, site, http, "tech", "Tom Technician") as tom,
         open_phone(browser, site, http, "book", "Carla Customer") as carla,
@@ -46,7 +49,7 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
 
         await carla.see("What do you need?")
         await carla.look("services")
-        await carla.raw.get_by_role("link", name="Boiler repair").tap()
+        await carla.raw.get_by_role("link", name="Boiler inspection").tap()
         await carla.raw.get_by_label("Managed service").check()
         await carla.raw.get_by_label("Address").fill("Torstrasse 1, third floor")
         await carla.tap("Use my place")
@@ -85,7 +88,7 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
             assert friend.find_flaws() == []
 
         await tom.see("Add the photos of the work")
-        files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": tiny_png(n)} for n in range(2)]
+        files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": draw_picture(Random(n))} for n in range(2)]
         await tom.raw.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
         await tom.raw.get_by_role("button", name="Work done").wait_for()
         await tom.look("working")
@@ -106,6 +109,8 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         await carla.look("done")
         await carla.raw.get_by_role("button", name="Send stars").tap()
         await carla.see("Thank you.")
+        booked = (await carla.client("GET", f"/v1/jobs/{job}")).json()["job"]["created_at"]
+        await carla.see(f"{datetime.fromisoformat(booked).astimezone(ZoneInfo('Asia/Kolkata')):%H:%M}")
         await tom.see("The work is done")
         await tom.look("done")
 

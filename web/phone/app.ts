@@ -152,6 +152,8 @@ export class PhoneApp {
     if (type.startsWith("bid.")) {
       this.bidsChanged.value = new Map(this.bidsChanged.value).set(job, (this.bidsChanged.value.get(job) ?? 0) + 1);
     }
+    // A technician is told of each new job near by, and may read it when it is offered to them.
+    if (type === "job.created" && this.me.role === "technician") return;
     this.refresh(job);
   };
 

@@ -5,13 +5,16 @@ import { signal } from "@preact/signals";
 import type { Api } from "../shared/api.ts";
 import type { Job, PublicBlueprint, Service } from "../shared/schema.ts";
 import { known } from "../shared/i18n/i18n.ts";
+import { setTimeZoneOf } from "../shared/time.ts";
 
 export const blueprints = signal<Map<string, PublicBlueprint>>(new Map());
 export const services = signal<Map<string, Service>>(new Map());
 
-/** Load the blueprints and the services. */
+/** Load the blueprints, the services, and the time zone in which the page shows times. */
 export async function loadCatalogue(api: Api): Promise<void> {
-  const [known, offered] = await Promise.all([api.list("GET /v1/blueprints"), api.list("GET /v1/services")]);
+  const lists = [api.list("GET /v1/blueprints"), api.list("GET /v1/services"), api.list("GET /v1/zones")] as const;
+  const [known, offered, zones] = await Promise.all(lists);
+  setTimeZoneOf(zones);
   blueprints.value = new Map(known.map((each) => [each.name, each]));
   services.value = new Map(offered.map((each) => [each.id, each]));
 }

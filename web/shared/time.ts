@@ -1,4 +1,4 @@
-// Times, in the clock of the zone, and durations in words.
+// Times in the time zone of the business, and durations in words.
 
 import { signal } from "@preact/signals";
 import { language, t } from "./i18n/i18n.ts";
@@ -27,25 +27,38 @@ function runClock() {
 document.addEventListener("visibilitychange", runClock);
 runClock();
 
+const timeZone = signal<string | undefined>();
+
+/** Show times in the time zone that all zones of the business have. If they differ, or if none is configured (then each
+ * has UTC), times stay in the time zone of the browser.
+ */
+export function setTimeZoneOf(zones: { timezone: string }[]): void {
+  const names = new Set(zones.map((zone) => zone.timezone));
+  const [only] = names;
+  timeZone.value = names.size === 1 && only !== "UTC" ? only : undefined;
+}
+
 /** The form of times in a language: 24 hours, and the day before the month. */
 const FORMS = { en: "en-GB", de: "de-DE" };
 
-/** Return `14:05` in the time zone `timeZone`, by default that of the browser. */
-export function timeOfDay(at: string | number, timeZone?: string): string {
-  return new Intl.DateTimeFormat(FORMS[language.value], { hour: "2-digit", minute: "2-digit", timeZone }).format(
-    new Date(at),
-  );
+/** Return `14:05`. */
+export function timeOfDay(at: string | number): string {
+  return new Intl.DateTimeFormat(FORMS[language.value], {
+    hour: "2-digit",
+    minute: "2-digit",
+    timeZone: timeZone.value,
+  }).format(new Date(at));
 }
 
 /** Return `Tue 3 Dec, 14:05`. */
-export function dayAndTime(at: string | number, timeZone?: string): string {
+export function dayAndTime(at: string | number): string {
   return new Intl.DateTimeFormat(FORMS[language.value], {
     weekday: "short",
     day: "numeric",
     month: "short",
     hour: "2-digit",
     minute: "2-digit",
-    timeZone,
+    timeZone: timeZone.value,
   }).format(new Date(at));
 }
 

@@ -48,7 +48,7 @@ function headline(job: Job, mine: boolean): string {
   if (job.frozen) return t("job.frozen");
   if (job.phase === "assigned") return t("tech.yours");
   const step = nextStep(job) ?? blockedStep(job);
-  return step ? t("tech.next", { step: commandLabel(step) }) : t("tech.waits_for_customer");
+  return t(step ? "tech.at_work" : "tech.waits_for_customer"); // the button below names the step
 }
 
 function OnJob({ app, place, job }: { app: PhoneApp; place: OwnPlace; job: Job }) {

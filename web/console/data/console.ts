@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import type { Api, CalloutError } from "../../shared/api.ts";
 import type { Live } from "../../shared/live.ts";
 import type { Role } from "../../shared/session.ts";
+import { setTimeZoneOf } from "../../shared/time.ts";
 import type { ZoneItem } from "../../shared/schema.ts";
 import { Blueprints } from "./blueprints.ts";
 import { Jobs } from "./jobs.ts";
@@ -71,7 +72,10 @@ export class Console {
   /** Read everything that this role may see. A refusal is shown, and what was known stays. */
   async load(): Promise<void> {
     this.error.value = null;
-    const zones = this.api.list("GET /v1/zones").then((found) => (this.zones.value = found));
+    const zones = this.api.list("GET /v1/zones").then((found) => {
+      this.zones.value = found;
+      setTimeZoneOf(found.filter((each) => each.name === this.zone));
+    });
     const parts: Promise<unknown>[] = [zones, this.blueprints.load(), this.people.load()];
     if (this.mediates) parts.push(this.jobs.load().then(() => this.needs.load(this.zone, this.isOps)));
     try {

@@ -301,6 +301,7 @@ export const de: Texts = {
   "step.reason": "Warum (wenn Sie mögen)",
   "step.waits": "Wartet auf die Verbindung. Es wird einmal gesendet, auch nach einem Neuladen.",
 
+  "tech.at_work": "Sie sind bei diesem Auftrag",
   "tech.back_to_waiting": "Zurück zum Warten",
   "tech.documents": "Unterlagen",
   "tech.done": "Die Arbeit ist getan",
@@ -319,7 +320,6 @@ export const de: Texts = {
   "tech.missing_profile": "Ihr Profil braucht einen Namen und einen Dienst.",
   "tech.more": "Mehr",
   "tech.navigate": "Navigieren",
-  "tech.next": "Als Nächstes: {step}",
   "tech.no_place": "Ihre Position ist unbekannt.",
   "tech.not_receiving": "Sie bekommen jetzt keine Angebote.",
   "tech.not_yours": "Dieser Auftrag gehört nicht Ihnen.",

@@ -295,6 +295,7 @@ export const en = {
   "step.reason": "Why (if you like)",
   "step.waits": "Waits for the connection. It is sent once, also after a reload.",
 
+  "tech.at_work": "You are on this job",
   "tech.back_to_waiting": "Back to waiting",
   "tech.documents": "Documents",
   "tech.done": "The work is done",
@@ -313,7 +314,6 @@ export const en = {
   "tech.missing_profile": "Your profile needs a name and a service.",
   "tech.more": "More",
   "tech.navigate": "Navigate",
-  "tech.next": "Next: {step}",
   "tech.no_place": "Your position is unknown.",
   "tech.not_receiving": "You get no offers now.",
   "tech.not_yours": "This job is not yours.",

@@ -10,6 +10,7 @@ the hour's end.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 INTERVAL_S = 60.0
+FIRST_INTERVAL_S = 10.0
+"""How often a zone is looked at whose demand this process does not have: the first requests are soon on the map."""
 LEASE_S = 90.0
 STORE_EVERY_HOURS = 24
 """How often the learnt state is stored in SQL. After a restart, at most so many hours are learnt again."""
@@ -59,8 +62,9 @@ async def run(engine: Engine) -> None:
         try:
             while not_cancelled():
                 for zone, chore in chores.items():
-                    await _run_zone(leases, zone, chore)
-                await asyncio.sleep(INTERVAL_S)
+                    if chore.is_due():
+                        await _run_zone(leases, zone, chore)
+                await asyncio.sleep(FIRST_INTERVAL_S)
         finally:
             await leases.release_all()
 
@@ -107,6 +111,11 @@ class ZoneChore:
         """The forecasters of other packages that raised in this process. It does without them."""
         self._hour_begun = (-1, 0)
         """The newest hour that was seen to have begun, and the head of the log then."""
+        self._next_look_s = 0.0
+
+    def is_due(self) -> bool:
+        """Return whether it is time for the next look."""
+        return not self.demands or time.monotonic() >= self._next_look_s
 
     def forget(self) -> None:
         """Drop the state of this process, because another process may do the chore meanwhile."""
@@ -118,6 +127,7 @@ class ZoneChore:
         """Learn the hours that are over, and write the pulse. If a forecaster of another package raises, do both
         without it. Raises the same errors as ``Store.run``, and Unavailable.
         """
+        self._next_look_s = time.monotonic() + INTERVAL_S
         while True:
             try:
                 return await self._look()

@@ -16,8 +16,10 @@ from typing import Any
 import msgspec
 
 from engine.blueprint import catalogue
+from engine.blueprint.catalogue import Blueprints
 from server.api import openapi
 from server.api.routes import ROUTES
+from server.schemas import payloads
 
 _HEAD = "// Written by `python -m server.api.typescript` from the OpenAPI document. Do not edit.\n"
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
@@ -114,7 +116,19 @@ def _type_name(name: str) -> str:
 def current_types() -> str:
     """Return the TypeScript file of this version, with the shipped blueprints."""
     blueprints = catalogue.load_blueprints("home_service", catalogue.shipped_folder())
-    return types_text(msgspec.json.decode(openapi.document(ROUTES, blueprints)))
+    return types_text(msgspec.json.decode(openapi.document(ROUTES, blueprints))) + push_types_text(blueprints)
+
+
+def push_types_text(blueprints: Blueprints) -> str:
+    """Return the type `PushType`: every type of an event or of a live push, those of the blueprints' own announcements
+    too. So no page can wait for a type that does not exist. A family such as `announcement.*` has any last word.
+    """
+    own = {event for blueprint in blueprints.by_name.values() for event in blueprint.events}
+    names = [
+        f"`{name.removesuffix('*')}${{string}}`" if name.endswith("*") else json.dumps(name)
+        for name in sorted({*payloads.EVENT_DATA, *payloads.LIVE_PUSH_DATA, *own})
+    ]
+    return f"export type PushType = {' | '.join(names)};\n"
 
 
 if __name__ == "__main__":

@@ -45,12 +45,15 @@ async def test_a_strangers_first_minute(browser: Browser, tmp_path: Path) -> Non
         assert took_s < FIRST_MINUTE_S
         assert page.find_flaws() == []
         await _book_in_the_frame(page)
+        await _work_in_the_frame(page)
+        assert page.find_flaws() == []
 
         page.expected_errors = ("ERR_", "WebSocket")  # of what the killed gateway did not answer
         await page.raw.get_by_role("link", name="System").click()
         await page.raw.get_by_role("button", name="Kill a gateway").click()
         before = await claims_of(page)
         await wait_until(lambda: _is_above(page, before + 2), within_s=WITHIN_S, what="claims after the kill")
+        await _see_the_demand(page)
         assert page.find_flaws() == []
 
 
@@ -68,8 +71,34 @@ async def _book_in_the_frame(page: Page) -> None:
     await page.raw.get_by_role("button", name="Put the phone away").click()
 
 
+async def _work_in_the_frame(page: Page) -> None:
+    """*Be a technician*: one click signs in. The app is told of other people's jobs, and asks for none of them."""
+    await page.raw.get_by_role("button", name="Be a technician").click()
+    phone = page.raw.frame_locator("iframe")
+    await phone.get_by_role("button", name="Technician").click()
+    await phone.get_by_role("button", name=re.compile("^Go (on|off)line$")).wait_for()
+    before = await claims_of(page)
+    await wait_until(lambda: _is_above(page, before + 2), within_s=WITHIN_S, what="claims beside the frame")
+    await page.save_screenshot("first-minute-technician")
+    await page.raw.get_by_role("button", name="Put the phone away").click()
+
+
+async def _see_the_demand(page: Page) -> None:
+    """The demand is a map with cells, which are also shown as columns."""
+    await page.raw.get_by_role("link", name="Demand").click()
+    await page.wait_for("document.querySelector('.demand-map canvas')", within_s=WITHIN_S)
+    flat = await page.raw.locator(".demand-map").screenshot()
+    await page.raw.get_by_role("button", name="3-D").click()
+    await wait_until(lambda: _is_another(page, ".demand-map", flat), what="columns")
+    await page.save_screenshot("first-minute-demand")
+
+
 async def _has_changed(page: Page, before: bytes) -> bool:
     return await page.raw.screenshot(clip=CITY) != before
+
+
+async def _is_another(page: Page, place: str, before: bytes) -> bool:
+    return await page.raw.locator(place).screenshot() != before
 
 
 async def _is_above(page: Page, claims: int) -> bool:

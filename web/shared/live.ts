@@ -4,12 +4,13 @@
 import { signal } from "@preact/signals";
 import { Callout } from "../../clients/javascript/callout.js";
 import { Api } from "./api.ts";
+import type { PushType } from "./schema.ts";
 import type { Session } from "./session.ts";
 import { setServerTime } from "./time.ts";
 
 /** One push: an event of the log (it has `seq`), or a live message such as a position. */
 export interface Push {
-  type: string;
+  type: PushType;
   event: string;
   zone?: string;
   seq?: number;

@@ -31,7 +31,7 @@ export function DemandPage({ console }: { console: Console }) {
     () => console.api.list("GET /v1/demand", { query: { by: by.value, zone: console.zone }, limit: MAX_AREAS }),
     [by.value],
   );
-  useEffect(() => console.live.onPush(({ type }) => type === "demand.changed" && void loaded.again()), []);
+  useEffect(() => console.live.onPush(({ type }) => type === "demand" && void loaded.again()), []);
   const hours = [...new Set((loaded.data.value ?? []).flatMap((item) => (item.ahead ?? []).map(({ h }) => h)))].sort((
     a,
     b,

@@ -26,7 +26,7 @@ if JobFiles.has(job, sha256) then return {'OK', '1', zone.seq, job.version, job.
 if not JobFiles.may_add(job) then return {'ILLEGAL_TRANSITION', '0'} end
 if JobFiles.is_full(job, actor) then return {'INVALID', '0'} end
 
-local now = Job.move(zone, job, nil)
+local now = Job.next_version(zone, job, nil)
 file = file .. ',"at":' .. now .. '}'
 JobFiles.add(job, file)
 JobRecord.save(job)

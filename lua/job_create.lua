@@ -63,7 +63,7 @@ if from then return Idempotency.refuse(req, fingerprint, 'SCHEDULE_CONFLICT', fr
 JobState.note_members(job_key, '"bp":"' .. bp .. '","owner":"' .. actor .. '","contact":' .. cjson.encode(contact) ..
   ',"recorded":"1"' .. (release ~= '0' and ',"begins":"' .. release .. '"' or '') ..
   (preferred ~= '' and ',"preferred":"' .. preferred .. '"' or ''))
-local now = Job.move(zone, job, first)
+local now = Job.next_version(zone, job, first)
 if Job.is_searching(job) then DispatchIndex.add(zone, job, math.max(zone.now, tonumber(release)), first.lifetime_ms) end
 job.last = 'create ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
 local rule, opened, room = room_json ~= '' and Plan.parse(room_json), nil, nil

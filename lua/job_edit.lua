@@ -70,7 +70,7 @@ Quotes.use(zone, quote, job.id)
 if MapIndex.is_live(job.phase) then MapIndex.place_job(zone, job) end
 job.full, job.pub, job.service, job.amount, job.begins = full, pub, service, amount, tonumber(release)
 Load.refresh(zone, job)
-local now = Job.move(zone, job, nil)
+local now = Job.next_version(zone, job, nil)
 if restarts then
   local at = DispatchIndex.start_time(zone, job, tonumber(release))
   job.waits = waits == '1' and search_restart == 'time'

@@ -65,7 +65,7 @@ elseif status == 'captured' then
 else
   local release
   if status == 'authorized' or status == 'released' or counts and (status == 'refunded' or is_reversed) then
-    Job.move(zone, job, nil)
+    Job.next_version(zone, job, nil)
     release = Hold.follow_report(job, notice)
     JobRecord.save(job)
   end

@@ -50,7 +50,7 @@ JobFields.set(job_key, 'answered', seq)
 if answer == 'accepted' then
   kind, job.amount = 'price.changed', proposal.amount
   redis.call('HSET', job_key, 'amount', job.amount)
-  Job.move(zone, job, nil)
+  Job.next_version(zone, job, nil)
   job.last = 'price ' .. actor .. ' ' .. string.format('%.0f', seq)
   requests = Hold.follow_price(job, payment_audience)
   JobRecord.save(job)

@@ -366,7 +366,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         return command.effect in WORK_STARTING_EFFECTS and self.phase(command.to) in ("active", "done")
 
-    def is_early(self, job: JobView, now: int) -> bool:
+    def is_too_early(self, job: JobView, now: int) -> bool:
         """Return whether it is too early (at ``now``, ms) to start the work on a job, because of its scheduled time."""
         if job.scheduled_for is None or job.phase not in ("open", "assigned"):
             return False
@@ -390,7 +390,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         order. ``job`` may be the public part.
         """
         given_relations, marks, state = set(relations), set(job.at), job.status
-        held, early = job.holder_id != "", self.is_early(job, now)
+        held, early = job.holder_id != "", self.is_too_early(job, now)
         mode = "none" if held or state not in self.states else self.states[state].search_mode
         return [
             name

@@ -38,7 +38,7 @@ class _Ring:
         for start, end in pairwise(points):
             if start[1] == end[1]:
                 continue  # no line of latitude crosses it
-            # The same edge of two rings has the same numbers in both directions.
+            # The ends are sorted, so that an edge that two rings share gives the same numbers in both directions.
             (lon, lat), (end_lon, end_lat) = sorted((start, end), key=lambda point: point[1])
             edge = (lat, end_lat, lon, (end_lon - lon) / (end_lat - lat))
             for band in self._bands[self._band_of(lat) : self._band_of(end_lat) + 1]:

@@ -2,7 +2,7 @@
 
 Slots must not reveal where a technician works. Therefore the time between a visit and a slot is not computed from the
 two places, but from the *squares* of ``SQUARE_DEGREES`` that contain them: it is the travel time over the longest
-distance between the squares, or over ``AREA_M`` if that is longer. It is never less than the time that
+distance between the squares, or over ``LEAST_DISTANCE_M`` if that is longer. It is never less than the time that
 lua/lib/schedule.lua requires, so that each slot that is shown can be booked.
 """
 
@@ -18,7 +18,7 @@ GRID_MS = 1_800_000
 """Slots begin at multiples of this time."""
 MAX_SPAN_MS = 14 * 86_400_000
 """The longest range of times for which slots are computed at once."""
-AREA_M = 16_000.0
+LEAST_DISTANCE_M = 16_000.0
 """The shortest distance for which travel time is kept free before and after a slot, in metres."""
 SQUARE_DEGREES = 0.05
 """The height and width of a square, about 5 km. Two places in the same square give the same slots."""
@@ -65,9 +65,9 @@ class Slot(NamedTuple):
 
 def find_slots(wanted: WantedWork, first: int, last: int, now: int, technicians: Iterable[Availability]) -> list[Slot]:
     """Return the slots that begin from ``first`` to ``last`` (ms) and for which somebody is free, in order. No slot
-    begins before a technician who leaves at ``now`` could arrive from ``AREA_M`` away.
+    begins before a technician who leaves at ``now`` could arrive from ``LEAST_DISTANCE_M`` away.
     """
-    first = max(first, now + wanted.gap_ms(AREA_M))
+    first = max(first, now + wanted.gap_ms(LEAST_DISTANCE_M))
     begins = range(-(-first // GRID_MS) * GRID_MS, last + 1, GRID_MS)
     free = dict.fromkeys(begins, 0)
     for technician in technicians:
@@ -93,7 +93,7 @@ def _blocked_begins(wanted: WantedWork, visit: Visit, now: int) -> tuple[int, in
 def area_distance_m(lat1: float, lon1: float, lat2: float, lon2: float) -> float:
     """Return a distance in metres that depends only on the squares of two places and is at least their distance."""
     centres = distance_m(_centre(lat1), _centre(lon1), _centre(lat2), _centre(lon2))
-    return max(AREA_M, centres + _WIDEST_DIAGONAL_M)
+    return max(LEAST_DISTANCE_M, centres + _WIDEST_DIAGONAL_M)
 
 
 def _centre(degrees: float) -> float:

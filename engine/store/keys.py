@@ -198,7 +198,7 @@ def live_channel(zone: Zone) -> str:
 
 
 def technician_supply(zone: Zone, service: ServiceId) -> str:
-    """Return the key of a geo index: who can probably take such a job now. Their live record decides."""
+    """Return the key of a geo index: the technicians who can probably take a job of ``service`` now."""
     return f"{{{zone}}}:supply:{service}"
 
 

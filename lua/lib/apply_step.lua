@@ -32,7 +32,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
     Codes.next_issue(job)
   end
   if tech then Holder.assign(zone, job, tech) end
-  local now, seq = Job.move(zone, job, state_entry), zone.seq + 1
+  local now, seq = Job.next_version(zone, job, state_entry), zone.seq + 1
   RoomStep.assign_id(job, plan.room)
   if tech or former then job.claimed = plan.effect == 'take' and seq .. ' ' .. job.version or '' end
   job.last = plan.command .. ' ' .. actor .. ' ' .. seq

@@ -52,7 +52,7 @@ function Effects.enter_following_states(zone, job, state_entry, plan, args, acto
   local free, next_entry = state_entry.free, state_entry.next_entry
   while next_entry do
     local from, following = job.status, StateEntry.parse(next_entry)
-    local now = Job.move(zone, job, following)
+    local now = Job.next_version(zone, job, following)
     free, next_entry = free or following.free, following.next_entry
     if Job.is_searching(job) then DispatchIndex.reopen(zone, job, job.key .. ':offers', following.lifetime_ms) end
     local audience, brief = plan.status_audience, Audience.step_summary(job, from, plan.command)

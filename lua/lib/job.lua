@@ -57,7 +57,7 @@ function Job.is_searching(job) return job.mode ~= 'none' and job.holder == '' en
 -- Enters the state that `state_entry` describes; without it the state stays. The version (the fencing token) rises by
 -- one in both cases. The caller sets the holder before: an open job with a holder has the phase assigned. Returns the
 -- formatted time.
-function Job.move(zone, job, state_entry)
+function Job.next_version(zone, job, state_entry)
   local now, was, was_asked = Iso.format(zone.now), job.phase, job.unaccepted == '1'
   job.version, job.updated = job.version + 1, zone.now
   if state_entry then

@@ -25,7 +25,7 @@ function PaymentCapture.apply(zone, job, offers, captures, shown, builder)
   if due then
     events = ApplyStep.run(zone, job, offers, due, {payment = shown}, builder.actor)
   else
-    Job.move(zone, job, nil)
+    Job.next_version(zone, job, nil)
     JobRecord.save(job)
     events = {builder.event('payment.received')}
   end

@@ -107,7 +107,7 @@ OWN_REQUEST = _policy("request", "self")
 READ_MAP = READ_ZONE = EDIT_ZONE = Policy("zone")
 SHARE_JOB, OWN_SHARE = _policy("job", "customer", "ops"), _policy("share", "customer", "ops")
 ANY_SHARE_TOKEN = Policy("share_token")
-"""For whoever has the token: it is the permission."""
+"""For anybody who has the token of a sharing link. No account is needed."""
 READ_QUOTE = _policy("quote", "customer", "ops", "service")
 ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")

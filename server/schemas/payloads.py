@@ -219,5 +219,5 @@ LIVE_PUSH_DATA: dict[str, Any] = {event.type: _data_struct(event) for event in e
 
 
 def data_struct_of(event_type: str) -> Any:
-    """Return the type of the data of event type ``event_type``, which a blueprint may have chosen."""
+    """Return the Struct of an event's data. ``event_type`` may be a name that a blueprint chose."""
     return EVENT_DATA.get(event_type) or EVENT_DATA.get(f"{event_type.partition('.')[0]}.*", dict[str, Any])

@@ -6,8 +6,8 @@ import random
 
 from engine.rules.distances import distance_m
 from engine.rules.slots import (
-    AREA_M,
     GRID_MS,
+    LEAST_DISTANCE_M,
     SQUARE_DEGREES,
     Availability,
     Visit,
@@ -47,7 +47,7 @@ def test_slots_begin_at_each_half_hour_and_not_before_somebody_could_come() -> N
     assert find_slots(WISH, NOW, NOW + HOUR_MS, NOW, []) == []
     found = find_slots(WISH, NOW, NOW + 3 * HOUR_MS, NOW, [FREE, FREE])
     assert all(slot.start % GRID_MS == 0 and slot.end - slot.start == HOUR_MS and slot.free == 2 for slot in found)
-    assert found[0].start - GRID_MS < NOW + gap_ms(AREA_M) <= found[0].start
+    assert found[0].start - GRID_MS < NOW + gap_ms(LEAST_DISTANCE_M) <= found[0].start
     assert NOW + 3 * HOUR_MS - GRID_MS < found[-1].start <= NOW + 3 * HOUR_MS
 
 
@@ -58,7 +58,7 @@ def test_a_visit_blocks_slots_with_travel_and_buffer_on_both_sides() -> None:
     start = NOW + 5 * HOUR_MS
     busy = Availability(0, [Visit(start, start + HOUR_MS, 52.5, 13.4)], always)
     blocked = set(begins(FREE)) - set(begins(busy))
-    gap = gap_ms(AREA_M) / HOUR_MS
+    gap = gap_ms(LEAST_DISTANCE_M) / HOUR_MS
     assert blocked == {each for each in begins(FREE) if 5 - 1 - gap < each < 6 + gap}
     evening = Availability(0, [], lambda first, last: first >= start and last <= start + 2 * HOUR_MS)
     assert begins(evening) == [each for each in begins(FREE) if 5 <= each <= 6]
@@ -68,7 +68,7 @@ def test_a_visit_blocks_slots_with_travel_and_buffer_on_both_sides() -> None:
 def test_overdue_work_blocks_the_next_slots() -> None:
     """An overdue visit counts as if it ended now."""
     overdue = Availability(0, [Visit(NOW - 5 * HOUR_MS, NOW - 4 * HOUR_MS, 52.5, 13.4)], always)
-    assert min(begins(overdue)) >= gap_ms(AREA_M) / HOUR_MS
+    assert min(begins(overdue)) >= gap_ms(LEAST_DISTANCE_M) / HOUR_MS
 
 
 def test_a_slot_tells_only_the_square_of_a_visit() -> None:
@@ -80,7 +80,10 @@ def test_a_slot_tells_only_the_square_of_a_visit() -> None:
         lat, lon = draw.uniform(-70, 70), draw.uniform(-179, 179)
         there = lat + draw.uniform(-0.6, 0.6), lon + draw.uniform(-0.6, 0.6)
         kept = area_distance_m(lat, lon, *there)
-        assert kept >= max(AREA_M, distance_m(lat, lon, *there))
+        assert kept >= max(LEAST_DISTANCE_M, distance_m(lat, lon, *there))
         same = [(each // SQUARE_DEGREES + 0.1) * SQUARE_DEGREES for each in (lat, lon, *there)]
         assert area_distance_m(*same) == kept
-        assert area_distance_m(lat, lon, lat + draw.uniform(-0.05, 0.05), lon + draw.uniform(-0.05, 0.05)) == AREA_M
+        assert (
+            area_distance_m(lat, lon, lat + draw.uniform(-0.05, 0.05), lon + draw.uniform(-0.05, 0.05))
+            == LEAST_DISTANCE_M
+        )

@@ -63,7 +63,7 @@ async def test_the_cli_principal_needs_no_account(engine: Engine) -> None:
 
 
 async def test_a_stale_account_record_does_not_undo_a_suspension(engine: Engine) -> None:
-    """An account record that was read before a suspension and is written to Redis after it changes nothing."""
+    """If an account record is read before a suspension and written to Redis after it, the write has no effect."""
     login = await register_customer(engine)
     stale = access.AccountRecord(id=login.user.id, role="customer", active=True, version=1)
     await accounts.suspend_user(engine, ADMIN, login.user.id, reason="…")

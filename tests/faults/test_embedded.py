@@ -219,7 +219,7 @@ async def test_an_orderly_stop_keeps_all_writes(tmp_path: Path) -> None:
 
 
 async def test_an_orphan_is_adopted_with_its_data(tmp_path: Path) -> None:
-    """If a server is killed, its Valkey keeps running. The next server uses it and its data, and stops it at the end."""
+    """If a server is killed, its Valkey keeps running. The next server uses it and its data, and stops it later."""
     start_valkey_and_die(tmp_path)
     state = embedded.read_state(tmp_path / "valkey")
     assert state is not None

@@ -46,7 +46,7 @@ class Forwarder:
         except OSError:
             return writer.close()
         port = to_server.get_extra_info("sockname")[1]
-        self._begin(port, writer.get_extra_info("peername")[0])
+        self._begin(port, (writer.get_extra_info("peername") or ("",))[0])  # none: the client has gone
         pumps = {asyncio.create_task(_pump(reader, to_server)), asyncio.create_task(_pump(from_server, writer))}
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)

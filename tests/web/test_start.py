@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from http.cookies import SimpleCookie
 
 from server.serve import RunningServer
 from tests.support.browser import DESK, PHONE, TABLET, Browser, Page
+from tests.support.http import open_http
 
+PASSWORD = "a long pass phrase"
 SIZES = {"desk": DESK, "tablet": TABLET, "phone": PHONE}
 
 
@@ -32,7 +35,8 @@ async def test_the_start_page_shows_who_one_can_be(browser: Browser, site: Runni
 
 async def test_a_customer_registers_and_is_still_there_after_a_reload(phone: Page, site: RunningServer) -> None:
     """From the start page a stranger opens the customer's app and registers. No script can read the session. After a
-    reload they are signed in; after the sign-out they are not, also after a reload.
+    reload they are signed in; after the sign-out they are not, also after a reload. The session of somebody else that
+    another server has planted in the cookie is not used.
     """
     await phone.goto(site.url)
     await phone.raw.get_by_role("link", name="Customer").tap()
@@ -40,8 +44,8 @@ async def test_a_customer_registers_and_is_still_there_after_a_reload(phone: Pag
     assert await phone.find_axe_violations() == []
     await phone.raw.get_by_role("tab", name="I am new here").tap()
     await phone.raw.get_by_label("Your name").fill("Carla")
-    await phone.raw.get_by_label("E-mail").fill(f"{uuid.uuid4().hex}@example.org")
-    await phone.raw.get_by_label("Password").fill("a long pass phrase")
+    await phone.raw.get_by_label("E-mail").fill(email := f"{uuid.uuid4().hex}@example.org")
+    await phone.raw.get_by_label("Password").fill(PASSWORD)
     assert await phone.find_axe_violations() == []
     await phone.raw.get_by_role("button", name="Create an account").tap()
     await phone.raw.locator(".connection[data-status=connected]").wait_for()
@@ -53,6 +57,24 @@ async def test_a_customer_registers_and_is_still_there_after_a_reload(phone: Pag
     await phone.raw.get_by_label("E-mail").wait_for()
     await phone.raw.reload()
     await phone.raw.get_by_label("E-mail").wait_for()
+    await phone.raw.get_by_label("E-mail").fill(email)
+    await phone.raw.get_by_label("Password").fill(PASSWORD)
+    await phone.raw.get_by_role("button", name="Sign in").tap()
+    await phone.raw.locator(".connection[data-status=connected]").wait_for()
+    await plant_session_of_somebody(phone, site)
+    await phone.raw.reload()
+    await phone.raw.get_by_label("E-mail").wait_for()
+
+
+async def plant_session_of_somebody(page: Page, site: RunningServer) -> None:
+    """Replace the session in the cookie of the customers' app by that of another customer."""
+    body = {"email": f"{uuid.uuid4().hex}@example.org", "password": PASSWORD, "name": "Mallory", "role": "customer"}
+    async with open_http(site.url) as http:
+        answer = await http.post("/v1/auth/register", json={**body, "cookie": "book"}, headers={"Origin": site.url})
+    token = SimpleCookie(answer.headers["set-cookie"])["callout_book"].value
+    await page.raw.context.add_cookies(
+        [{"name": "callout_book", "value": token, "domain": "127.0.0.1", "path": "/v1/auth", "httpOnly": True}]
+    )
 
 
 async def test_a_wrong_password_is_said_beside_the_form(page: Page, site: RunningServer) -> None:

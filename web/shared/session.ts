@@ -4,6 +4,7 @@
 
 import { signal } from "@preact/signals";
 import { CalloutError, callPublic } from "./api.ts";
+import { t } from "./i18n/i18n.ts";
 import { readStored, store, withLock } from "./platform.ts";
 import type { User } from "./schema.ts";
 
@@ -35,10 +36,10 @@ export class Session {
 
   constructor(readonly app: AppName) {}
 
-  /** Find out whether somebody is signed in. The cookie is hidden from scripts, so a mark says whether there may be one:
-   * without it nothing is asked, and a stranger's console shows no refused request. */
+  /** Find out whether somebody is signed in. The cookie is hidden from scripts, so a mark, the user's id, says whether
+   * there may be one: without it nothing is asked, and a stranger's console shows no refused request. */
   async start(): Promise<void> {
-    while (readStored(`signed-in.${this.app}`)) {
+    while (this.#readMark()) {
       try {
         await this.token(true);
         break;
@@ -96,15 +97,29 @@ export class Session {
   };
 
   #refresh = async (): Promise<string> => {
+    let reply: TokensReply;
     try {
-      const reply = await callPublic("POST", "/v1/auth/refresh", { cookie: this.app });
-      this.#take(reply as TokensReply);
-      return this.#token;
+      reply = await callPublic("POST", "/v1/auth/refresh", { cookie: this.app }) as TokensReply;
     } catch (error) {
       if (error instanceof CalloutError && !error.retryable) this.#forget();
       throw error;
     }
+    // Another server of this host can write the cookie (cookies know no port), but not the mark: a session that is not the
+    // marked user's was planted by a stranger. A user who has signed in in another tab is marked; they must not do what
+    // the user before them began in this tab.
+    const before = this.user.value?.id;
+    const marked = this.#readMark() ?? before;
+    if (reply.user.id === marked) this.#take(reply);
+    else this.#forget();
+    if (reply.user.id !== marked || (before && before !== marked)) {
+      throw new CalloutError({ code: "unauthenticated", title: t("sign.other_user") });
+    }
+    return this.#token;
   };
+
+  #readMark(): string | null {
+    return readStored(`signed-in.${this.app}`);
+  }
 
   async #enter(path: string, body: object): Promise<User> {
     const reply = await callPublic("POST", path, body) as TokensReply;
@@ -114,7 +129,7 @@ export class Session {
 
   #take(reply: TokensReply): void {
     this.#token = reply.access_token;
-    store(`signed-in.${this.app}`, reply.user.role);
+    store(`signed-in.${this.app}`, reply.user.id);
     this.user.value = reply.user;
     this.ready.value = true;
   }

@@ -238,6 +238,7 @@ export const de: Texts = {
   "sign.hint.tech": "Angebote in der Nähe bekommen, eines nehmen und für die Arbeit bezahlt werden.",
   "sign.name": "Ihr Name",
   "sign.new": "Ich bin neu hier",
+  "sign.other_user": "In diesem Browser ist jetzt jemand anderes angemeldet.",
   "sign.password": "Passwort",
   "sign.password_hint": "Mindestens 8 Zeichen. Ein Satz ist gut.",
   "sign.phone": "Telefon (wenn Sie mögen)",

@@ -233,6 +233,7 @@ export const en = {
   "sign.hint.tech": "Get offers near you, take one, and be paid for the work.",
   "sign.name": "Your name",
   "sign.new": "I am new here",
+  "sign.other_user": "Somebody else is signed in in this browser now.",
   "sign.password": "Password",
   "sign.password_hint": "At least 8 characters. A sentence is good.",
   "sign.phone": "Phone (if you like)",

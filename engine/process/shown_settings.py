@@ -13,7 +13,8 @@ MASK = "•••"
 SECRET_SETTINGS = frozenset({"push_secret", "stripe_key", "stripe_webhook_secret"})
 HIDDEN_SETTINGS = frozenset({"zone_areas"})
 """Settings that another route shows: the zones."""
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+_CREDENTIALS = re.compile(r"(?<=://).*@")
+"""What stands before the last @: the libraries that read an address accept a password with / ? and @."""
 _PARAMETERS = re.compile(r"\?.*$")
 
 
@@ -39,7 +40,10 @@ def _text(name: str, value: Any) -> str:
         return ""
     if name in SECRET_SETTINGS:
         return MASK
-    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(_masked(str(each)) for each in (value if isinstance(value, tuple) else (value,)))
+
+
+def _masked(text: str) -> str:
     if "://" not in text:
         return text
     return _PARAMETERS.sub(f"?{MASK}", _CREDENTIALS.sub(f"{MASK}@", text))

@@ -110,10 +110,18 @@ def _open(path: str, options: dict[str, Any]) -> sqlite3.Connection:
             opened.execute(FIRST_SETTING)
         for setting in SETTINGS:
             opened.execute(setting)
+        opened.create_function("lower", 1, _lower, deterministic=True)
     except BaseException:
         opened.close()
         raise
     return opened
+
+
+def _lower(value: Any) -> str | None:
+    """Do what `lower` of PostgreSQL does. SQLite's own knows the letters of ASCII alone, so that a search for "özil"
+    would not find "Özil".
+    """
+    return None if value is None else str(value).lower()
 
 
 def _run_statement(

@@ -60,6 +60,16 @@ async def test_rows_and_counts_are_those_of_the_statement(archive: Archive) -> N
         assert [tuple(row) for row in found] == [("e0", 0), ("e1", 21), ("e2", 22)]
 
 
+async def test_capital_letters_of_all_languages_are_found(archive: Archive) -> None:
+    """A search that ignores case finds letters outside ASCII too, as on PostgreSQL."""
+    async with archive.begin_write() as conn:
+        await conn.execute(insert(epochs), [{**EPOCH_ROWS[0], "epoch": "Özil, ÄNNE"}])
+        for wanted in ("özil", "ÖZIL", "änne"):
+            query = select(epochs.c.first_seq).where(epochs.c.epoch.icontains(wanted, autoescape=True))
+            assert (await conn.execute(query)).scalars().all() == [0], wanted
+        assert (await conn.execute(text("SELECT lower(NULL), lower(3)"))).one() == (None, "3")
+
+
 async def test_each_statement_is_one_request_to_the_thread(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction with one query asks the connection's thread three times: BEGIN, the query, and the end."""
     requests: list[Any] = []

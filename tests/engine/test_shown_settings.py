@@ -25,4 +25,9 @@ def test_no_secret_is_shown() -> None:
     assert shown["redis"].value == f"rediss://{MASK}@a:1/0"
     assert shown["database"].value == f"postgresql://{MASK}@b/c?{MASK}"
     assert shown["router"].value == "osrm+http://r:5000"
+    for url in ("postgresql://ada:p/hunter2@b/c", "redis://:p@hunter2@b/c", "redis://:p?hunter2@b/c"):
+        shown = {each.name: each for each in shown_settings(Settings(database=url, redis=url))}
+        assert {shown["database"].value, shown["redis"].value} == {f"{url.partition('://')[0]}://{MASK}@b/c"}
+    origins = {each.name: each for each in shown_settings(Settings(origins=("https://a:1", "https://b:2")))}["origins"]
+    assert origins.value == "https://a:1, https://b:2"
     assert (shown["workers"].value, shown["workers"].is_default) == ("1", True)

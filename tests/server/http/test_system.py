@@ -39,6 +39,8 @@ async def test_only_staff_read_them(path: str, staff: dict[Role, Client], nobody
         ("/v1/stats?until=2026-01-31T12:00:00Z", "/until"),
         ("/v1/search", "/q"),
         ("/v1/search?q=a", "/q"),
+        ("/v1/search?q=%20%20%20", "/q"),
+        ("/v1/search?q=%20a%20", "/q"),
         (f"/v1/search?q={'a' * 101}", "/q"),
     ],
 )

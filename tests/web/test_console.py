@@ -105,10 +105,22 @@ async def test_a_refusal_is_shown_with_its_code_and_request(browser: Browser, si
     """A step that the server refuses is explained beside its button, with code and request id, and can be repeated; the
     page shows the job as it is now.
     """
-    job = await town.book_and_claim()
+    job = await town.book()
+    await people.wait_for_offer(town.west, job)
+    assert (await town.west("POST", f"/v1/jobs/{job}/decline", {"reason": "too far"})).status_code == 200
+    assert (await town.east("POST", f"/v1/jobs/{job}/claim", {})).status_code == 200
+    path = f"/v1/audit?entity=job&id={job}&action=offer.declined"
+
+    async def is_archived() -> bool:
+        return bool((await town.admin("GET", path)).json()["items"])
+
+    await wait_until(is_archived, what="the refusal in the archive")
     async with open_console(browser, site.url, town.admin, "ops_manager") as page:
         page.expected_errors = ("409", "412")
         await page.goto(f"{site.url}/console/jobs/{job}")
+        await page.raw.get_by_text("1 declined", exact=True).click()
+        await page.raw.locator(".changes").get_by_text("Wim West").wait_for()
+        assert await page.raw.locator("svg .declined").count() == 1
         await page.raw.get_by_role("button", name="Cancel", exact=True).click()
         sheet = page.raw.get_by_role("dialog")
         await sheet.get_by_label("Reason").fill("The customer called")

@@ -533,6 +533,7 @@ export const de = {
   "timeline.asked": "{n} gefragt",
   "timeline.caption": "{duration} insgesamt",
   "timeline.changes": "{n} Änderung|{n} Änderungen",
+  "timeline.declined": "{n} abgelehnt",
   "timeline.title": "Verlauf",
   "timeline.waves": "{n} Welle|{n} Wellen",
 

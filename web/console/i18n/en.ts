@@ -531,6 +531,7 @@ export const en = {
   "timeline.asked": "{n} asked",
   "timeline.caption": "{duration} in all",
   "timeline.changes": "{n} change|{n} changes",
+  "timeline.declined": "{n} declined",
   "timeline.title": "How it went",
   "timeline.waves": "{n} wave|{n} waves",
 

@@ -1,10 +1,10 @@
-// How a job went, to scale: its states as bands, each wave as a bar below with how many people it asked. The same is under
-// it as a list of changes.
+// How a job went, to scale: its states as bands, each wave as a bar below with how many people it asked, and each refusal
+// of an offer as a line across the bar. The same is under it as a list of changes.
 
 import { known } from "../../shared/i18n/i18n.ts";
 import { ago, clock, dayAndTime, duration } from "../../shared/time.ts";
 import { Card } from "../../shared/ui/parts.tsx";
-import type { HistoryItem, Job, Wave } from "../../shared/schema.ts";
+import type { AuditEntry, HistoryItem, Job, Wave } from "../../shared/schema.ts";
 import type { Console } from "../data/console.ts";
 import { isLive } from "../data/jobs.ts";
 import { tc, word } from "../i18n/texts.ts";
@@ -18,6 +18,7 @@ const WAVE_H = 16;
 const MIN_TEXT = 90;
 /** How long the last wave is drawn: nothing says when it ends. */
 const LAST_WAVE_MS = 15_000;
+const MAX_DECLINED = 200;
 
 interface Band {
   state: string;
@@ -39,20 +40,24 @@ export function bandsOf(history: HistoryItem[], end: number): Band[] {
 
 export function Timeline({ console, job }: { console: Console; job: Job }) {
   const loaded = useLoaded(async () => {
-    const [history, waves] = await Promise.all([
-      console.api.list("GET /v1/jobs/{id}/history", { params: { id: job.id } }),
-      console.isOps ? console.api.list("GET /v1/jobs/{id}/waves", { params: { id: job.id } }) : [],
+    const params = { id: job.id };
+    const query = { zone: job.zone, entity: "job", id: job.id, action: "offer.declined" };
+    const [history, waves, declined] = await Promise.all([
+      console.api.list("GET /v1/jobs/{id}/history", { params }),
+      console.isOps ? console.api.list("GET /v1/jobs/{id}/waves", { params }) : [],
+      console.isOps ? console.api.list("GET /v1/audit", { query, limit: MAX_DECLINED }) : [],
     ]);
     history.sort((a, b) => a.seq - b.seq);
-    return { history, waves };
+    return { history, waves, declined };
   }, [job.id, job.version]);
   return (
     <Card title={tc("timeline.title")}>
       <Shown loaded={loaded}>
-        {({ history, waves }) => (
+        {(parts) => (
           <>
-            <Chart console={console} job={job} history={history} waves={waves} />
-            <Changes console={console} history={history} />
+            <Chart console={console} job={job} {...parts} />
+            <Changes console={console} history={parts.history} />
+            <Declined console={console} declined={parts.declined} />
           </>
         )}
       </Shown>
@@ -60,15 +65,19 @@ export function Timeline({ console, job }: { console: Console; job: Job }) {
   );
 }
 
-function Chart(
-  { console, job, history, waves }: { console: Console; job: Job; history: HistoryItem[]; waves: Wave[] },
-) {
+interface Parts {
+  history: HistoryItem[];
+  waves: Wave[];
+  declined: AuditEntry[];
+}
+
+function Chart({ console, job, history, waves, declined }: Parts & { console: Console; job: Job }) {
   const end = isLive(job) ? clock.value : Date.parse(history.at(-1)?.at ?? job.updated_at ?? "");
   const bands = bandsOf(history, end);
   if (!bands.length) return null;
   const [from, length] = [bands[0].from, Math.max(1000, end - bands[0].from)];
   const x = (at: number) => Math.max(0, Math.min(WIDTH, ((at - from) / length) * WIDTH));
-  const height = BAND_H + (waves.length ? WAVE_H + 6 : 0);
+  const height = BAND_H + (waves.length || declined.length ? WAVE_H + 10 : 0);
   const bars = waves.map((wave, i) => {
     const at = x(Date.parse(wave.at));
     const next = x(waves[i + 1] ? Date.parse(waves[i + 1].at) : Math.min(end, Date.parse(wave.at) + LAST_WAVE_MS));
@@ -90,6 +99,11 @@ function Chart(
         ))}
         {bars.map(({ key, at, width }) => (
           <rect key={key} class="wave" x={at} y={BAND_H + 6} width={width} height={WAVE_H} />
+        ))}
+        {declined.map(({ seq, at, actor }) => (
+          <rect key={seq} class="declined" x={x(Date.parse(at)) - 1} y={BAND_H + 2} width={3} height={WAVE_H + 8}>
+            <title>{`${tc("outcome.declined")}: ${actorName(console, actor)}`}</title>
+          </rect>
         ))}
       </svg>
       <div class="band-texts" aria-hidden="true">
@@ -113,6 +127,7 @@ function Chart(
         {tc("timeline.caption", { duration: duration(length / 1000) })}
         {waves.length > 0 &&
           ` · ${tc("timeline.waves", { n: waves.length })} · ${tc("timeline.asked", { n: askedIn(waves) })}`}
+        {declined.length > 0 && ` · ${tc("timeline.declined", { n: declined.length })}`}
       </figcaption>
     </figure>
   );
@@ -149,6 +164,23 @@ function Changes({ console, history }: { console: Console; history: HistoryItem[
               <span class="soft">{` · ${actorName(console, item.actor)}`}</span>
               {item.reason && <span class="soft">{` · “${item.reason}”`}</span>}
             </span>
+          </li>
+        ))}
+      </ol>
+    </details>
+  );
+}
+
+function Declined({ console, declined }: { console: Console; declined: AuditEntry[] }) {
+  if (!declined.length) return null;
+  return (
+    <details class="changes">
+      <summary>{tc("timeline.declined", { n: declined.length })}</summary>
+      <ol>
+        {declined.map(({ seq, at, actor }) => (
+          <li key={seq}>
+            <time dateTime={at} title={dayAndTime(at)}>{ago(at)}</time>
+            <span>{actorName(console, actor)}</span>
           </li>
         ))}
       </ol>

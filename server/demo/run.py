@@ -28,6 +28,7 @@ from server.demo.counters import redis_url
 from server.demo.faults import Faults
 from server.demo.files import LOGINS_FILE, load_credentials, write_logins, write_town
 from server.demo.guests import Guests
+from server.demo.old_jobs import cancel_old_jobs
 from server.demo.services import create_services
 from server.demo.tls import run_forwarder
 from server.demo.town_routes import TownRoutes
@@ -94,6 +95,8 @@ async def run_demo(options: DemoOptions) -> None:
         operator = Operator(api, await admin_token(data, cwd=Path.cwd(), env=os.environ))
         city, guests = await _create_city(options, api, operator, town, data)
         stack.push_async_callback(city.close)
+        if old := await cancel_old_jobs(operator):
+            console.print(f"{old} jobs of an earlier demo are cancelled, because nobody works on them", style="dim")
         _add_routes(control, city, guests, Faults(child.process.pid, _own_redis(options, data), city.everybody))
         more_people = await city.settle_in(operator, console)
         logins = await guests.create_accounts()

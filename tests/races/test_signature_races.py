@@ -143,7 +143,7 @@ async def test_what_is_signed_is_what_is_kept(engine: Engine, monkeypatch: pytes
     tom = await people.technician(engine, "tom", service, capacity=10_000)
     draw, ends, moment = random.Random(23), Counter[str](), Moment(engine)
     monkeypatch.setattr(engine.blobs, "put", moment.put)
-    monkeypatch.setattr(row_bounds, "MAX_UNATTACHED", 2 * ROUNDS)  # no archiver runs, so each photo counts
+    monkeypatch.setattr(row_bounds, "MAX_UNATTACHED", 10 * ROUNDS)  # no archiver runs, so each photo counts
     for number in range(ROUNDS):
         job = await finish_job(engine, carla, tom, service)
         offered = await prices.propose_price(engine, tom, job, 9_000 + number)

@@ -203,27 +203,29 @@ async def test_the_death_of_its_server_ends_the_demo(tmp_path: Path) -> None:
     assert processes_of(tmp_path / "data") == []
 
 
-async def run_timed_demo(data: Path) -> tuple[dict[str, float], list[str]]:
+async def run_timed_demo(data: Path) -> tuple[dict[str, float], list[str], str]:
     """Run a demo with ``--for`` and ``--json`` that is long enough for a claim and a message here. Return its
-    summary and the lines with its logins.
+    summary, the lines with its logins, and all that the first try wrote.
     """
+    first = ""
     for seconds in (12, 40):
         process = await start_demo(data, "--port", "0", "--for", f"{seconds}s", "--json")
         code, out, err = await wait_for_end(process)
         assert code == 0, err
-        summary = json.loads(out)
+        summary, first = json.loads(out), first or err
         if summary["claimed"] and summary["messages_said"]:
             break
-    return summary, [line for line in err.splitlines() if "password" in line]
+    return summary, [line for line in err.splitlines() if "password" in line], first
 
 
 async def test_it_ends_after_its_time_and_continues_with_the_same_accounts(tmp_path: Path) -> None:
     """With ``--for`` and ``--json`` the demo ends by itself and prints its summary as JSON. Another demo on the same
-    data directory prints the same logins.
+    data directory prints the same logins, and cancels the jobs that the first one left.
     """
     logins = []
-    for _ in range(2):
-        summary, lines = await run_timed_demo(tmp_path / "data")
+    for number in range(2):
+        summary, lines, err = await run_timed_demo(tmp_path / "data")
+        assert ("jobs of an earlier demo are cancelled" in err) == (number == 1), err
         assert summary["claim_attempts"] >= summary["claimed"] > 0
         assert (summary["double_claims"], summary["duplicate_events"], summary["broken_prices"]) == (0, 0, 0)
         assert summary["messages_received"] >= summary["messages_said"] > 0

@@ -49,12 +49,11 @@ def summary_line(summary: dict[str, Any]) -> str:
 
 def report(summary: dict[str, Any]) -> list[str]:
     """Return all counts of the demo, as lines of text."""
-    refused = ", ".join(f"{code} {n}" for code, n in summary["refused"].items()) or "none"
     problems = "unknown" if summary["ledger_problems"] is None else summary["ledger_problems"]
     return [
         summary_line(summary),
-        f"  claims: {summary['claim_attempts']} tried, refused: {refused};"
-        f" event lag {_ms_text(summary['event_lag_ms'])}",
+        f"  claims: {summary['claim_attempts']} tried, refused: {_codes_text(summary['refused'])};"
+        f" bids refused: {_codes_text(summary['bids_refused'])}; event lag {_ms_text(summary['event_lag_ms'])}",
         f"  schedule: {summary['booked_ahead']} jobs booked ahead, {summary['planned']} given by day plans,"
         f" {summary['overlapping']} overlapping of {summary['visits_compared']} pairs compared",
         f"  chat: {summary['messages_said']} messages said, {summary['messages_received']} received,"
@@ -67,6 +66,10 @@ def report(summary: dict[str, Any]) -> list[str]:
         f" + {_money_text(summary['unearned_amount'])}; {summary['paid_out']} payouts,"
         f" {_money_text(summary['paid_out_amount'])}; ledger: {problems} problems",
     ]
+
+
+def _codes_text(counts: dict[str, int]) -> str:
+    return ", ".join(f"{code} {n}" for code, n in counts.items()) or "none"
 
 
 def _money_text(minor_units: int | None) -> str:
@@ -88,9 +91,8 @@ def _summary_table(summary: dict[str, Any], recent_events: Sequence[str]) -> Gro
         ("booked_ahead", "planned", "overlapping"),
     ):
         table.add_row(*(f"{name.replace('_', ' ')} [bold]{summary[name]}[/bold]" for name in names))
-    refused = ", ".join(f"{code} {n}" for code, n in summary["refused"].items()) or "none"
     table.add_row(
-        f"refused: {refused}",
+        f"refused: {_codes_text(summary['refused'])}",
         f"time to claim {_ms_text(summary['time_to_claim_ms'])}",
         f"event lag {_ms_text(summary['event_lag_ms'])}",
     )

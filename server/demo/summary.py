@@ -21,6 +21,7 @@ def count_all(simulation: Simulation, staff: list[Person]) -> dict[str, Any]:
         **{how: checker.count_jobs(how) for how in ("completed", "cancelled", "expired")},
         "claim_attempts": checker.claim_attempts,
         "refused": dict(sorted(checker.refusals.items())),
+        "bids_refused": dict(sorted(checker.bid_refusals.items())),
         "double_claims": checker.double_claims(None),
         "overlapping": len(schedules.overlaps),
         "visits_compared": schedules.compared,

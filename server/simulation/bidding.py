@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from random import Random
 
 from callout_client import Refusal
@@ -18,6 +17,8 @@ CHOOSE_S = (5.0, 12.0)
 """How long a customer waits for further bids after the first one."""
 NO_BIDS_S = 150.0
 """After this time without a technician a customer cancels."""
+PERSON_CODES = frozenset({"at_capacity", "invalid", "schedule_conflict"})
+"""The refusals of a choice that concern its technician alone: the customer chooses another one."""
 NOTES = (
     "I can be there within the hour.",
     "I have done this many times.",
@@ -42,7 +43,7 @@ class Bidder:
         try:
             await self._person.account.request("POST", f"/v1/jobs/{job['id']}/bids", body)
         except Refusal as refusal:  # the customer may have chosen somebody meanwhile
-            self._person.simulation.checker.refusals[refusal.code] += 1
+            self._person.simulation.checker.bid_refusals[refusal.code] += 1
 
 
 class Chooser:
@@ -50,30 +51,43 @@ class Chooser:
 
     def __init__(self, person: Person, rng: Random) -> None:
         self._person, self._rng = person, rng
-        self._bids: dict[str, dict[str, Frame]] = defaultdict(dict)
+        self._bids: dict[str, dict[str, Frame]] = {}
+        """The open bids by job, while the customer waits for more."""
+        self._chosen: set[str] = set()
+        """The jobs whose technician is chosen. Further bids change nothing."""
 
     def handle(self, event: Frame) -> None:
-        """Record a bid. At the first bid of a job, begin to choose."""
-        if event["type"] == "bid.created":
-            bid = event["data"]["bid"]
-            if not self._bids[bid["job"]]:
-                self._person.start(self._choose(bid["job"]))
-            self._bids[bid["job"]][bid["id"]] = bid
-        elif event["type"] == "bid.closed":
-            bid = event["data"]["bid"]
-            self._bids[bid["job"]].pop(bid["id"], None)
+        """Record a bid, and its end. At the first bid of a job, begin to choose."""
+        if event["type"] not in ("bid.created", "bid.closed"):
+            return
+        bid = event["data"]["bid"]
+        job = bid["job"]
+        if event["type"] == "bid.closed":
+            self._bids.get(job, {}).pop(bid["id"], None)
+            if event["data"].get("reason") == "unassigned":
+                self._chosen.discard(job)
+        elif job not in self._chosen:
+            if job not in self._bids:
+                self._bids[job] = {}
+                self._person.start(self._choose(job))
+            self._bids[job][bid["id"]] = bid
 
     async def _choose(self, job: str) -> None:
-        """Accept the cheapest bid. If its technician is busy now, accept the next one."""
+        """Accept the cheapest bid. If its technician cannot come now, accept the next one."""
         await asyncio.sleep(self._rng.uniform(*CHOOSE_S) / self._person.simulation.pace.speed)
-        bids = self._bids.pop(job, {})
-        for bid in sorted(bids.values(), key=lambda each: each["amount"] or 0):
+        bids = self._bids[job]
+        while bids:
+            bid = bids.pop(min(bids, key=lambda each: bids[each]["amount"] or 0))
+            path = f"/v1/jobs/{job}/bids/{bid['id']}/accept"
             try:
-                path = f"/v1/jobs/{job}/bids/{bid['id']}/accept"
                 reply = await self._person.account.request("POST", path, {})
             except Refusal as refusal:
-                self._person.simulation.checker.refusals[refusal.code] += 1
-                continue
+                self._person.simulation.checker.bid_refusals[refusal.code] += 1
+                if refusal.code in PERSON_CODES:
+                    continue
+                break
+            self._chosen.add(job)
             self._person.simulation.checker.record_winner(job, bid["technician"]["id"])
             self._person.simulation.record_claim(reply["job"], bid["technician"]["id"])
-            return
+            break
+        del self._bids[job]

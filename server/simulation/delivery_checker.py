@@ -89,6 +89,9 @@ class DeliveryChecker:
         self.outcomes: dict[str, JobOutcome] = defaultdict(JobOutcome)
         self.claim_attempts = self.broken_prices = 0
         self.refusals: Counter[str] = Counter()
+        """The claims that were refused, by code."""
+        self.bid_refusals: Counter[str] = Counter()
+        """The bids and the choices of a bid that were refused, by code."""
         self._max_recent = max_recent
         self._past_counts: Counter[str] = Counter()
         self._claim_ms: deque[float] = deque(maxlen=max_recent)

@@ -157,6 +157,13 @@ class MapReply(Shape, kw_only=True):
     as_of: Cursors
 
 
+class PlacesReply(Shape):
+    """Where the past jobs of a zone were. Each place is `[lat, lon]`, rounded to 25 m."""
+
+    zone: str
+    places: list[tuple[Lat, Lon]]
+
+
 class ZoneItem(Shape):
     """A zone. ``polygon`` is its area, a Polygon or MultiPolygon of GeoJSON; null is everywhere that is in no other
     zone. ``timezone`` is a name of the IANA database.

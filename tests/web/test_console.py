@@ -98,7 +98,21 @@ async def _drag_a_job(browser: Browser, url: str, town: Town) -> None:
         await sheet.wait_for(state="detached")
         assert await town.holder_of(job) == town.west.user
         await page.raw.locator(".toast", has_text="Wim West has the job").wait_for()
+        await _see_where_jobs_were(page, town, job)
         assert page.find_flaws() == []
+
+
+async def _see_where_jobs_were(page: Page, town: Town, job: str) -> None:
+    """A map without another background has the places of past jobs as faint dots."""
+    assert (await town.admin("POST", f"/v1/jobs/{job}/cancel", {"reason": "over"})).status_code == 200
+
+    async def is_past() -> bool:
+        return bool((await town.admin("GET", "/v1/zones/main/places")).json()["places"])
+
+    await wait_until(is_past, what="the place of the job")
+    await page.raw.reload()
+    source = "document.querySelector('.map-canvas')?.map?.querySourceFeatures('past')"
+    await page.wait_for(f"{source}?.length === 1")
 
 
 async def test_a_refusal_is_shown_with_its_code_and_request(browser: Browser, site: RunningServer, town: Town) -> None:

@@ -1,7 +1,8 @@
 // The map: MapLibre on our own GeoJSON, in the colours of the theme. It is loaded when a page first shows a map
 // (`ui/map_view.tsx`), because it is larger than all the rest.
 //
-// The background is the operator's (`map_style`, `map_tiles`), or the streets of a demo's town, or nothing.
+// The background is the operator's (`map_style`, `map_tiles`), or the streets of a demo's town, or, in the console, the
+// places of past jobs as faint dots, which show the shape of the city.
 // Layers of a page are sources of points and lines whose data change; changes are applied once for each frame.
 
 import * as maplibregl from "maplibre-gl";
@@ -230,6 +231,14 @@ export class CityMap {
     return points;
   }
 
+  /** Draw the places of past jobs where there is no other background. Call this before other layers are added. */
+  drawPast(read: () => Promise<Place[]>): void {
+    if (this.town || this.meta.map.style || this.meta.map.tiles) return;
+    const past = this.points("past", pastLayers);
+    const show = (places: Place[]) => places.forEach((place, n) => past.set(`past ${n}`, place));
+    read().then(show).catch(() => {}); // the map works without a background
+  }
+
   /** Call `work` when the style is loaded, at once if it is. */
   whenReady(work: () => void): void {
     if (this.#hasStyle) work();
@@ -269,6 +278,18 @@ export class CityMap {
     }
     points.apply(true);
   }
+}
+
+function pastLayers(): Layer[] {
+  return [{
+    id: "past",
+    type: "circle",
+    paint: {
+      "circle-color": colorOf("--soft"),
+      "circle-opacity": 0.5,
+      "circle-radius": ["interpolate", ["exponential", 1.6], ["zoom"], 9, 1, 13, 2, 17, 6],
+    },
+  }];
 }
 
 let townRead: Promise<GeoJSON.FeatureCollection | null> | undefined;

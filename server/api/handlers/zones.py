@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.archive import past_places
 from engine.domain import arrival_quality, demand, zone_map, zones
 from engine.types import Zone
 from server.api.endpoint import RequestContext
@@ -48,3 +49,12 @@ async def read_map(call: RequestContext[Body, MapQuery]) -> Response:
     return responses.json_response(
         {"zone": zone, **layers, **areas, "clusters": clusters, "as_of": {zone: found.as_of}}
     )
+
+
+async def read_places(call: RequestContext[Body, NoQuery]) -> Response:
+    """Return the places of the newest 10,000 jobs of a zone that are over, rounded to 25 m, each once: the shape of the
+    city, as a background of the map.
+    """
+    zone = Zone(call.params["zone"])
+    zone_map.require_map_reader(call.engine, call.caller, zone)
+    return responses.json_response({"zone": zone, "places": await past_places.read_places(call.engine.archive, zone)})

@@ -31,6 +31,8 @@ export class Console {
   readonly loaded = signal(false);
 
   /** The connection is opened after this: it hears everything from the first event on. */
+  #past: Promise<[lon: number, lat: number][]> | undefined;
+
   constructor(readonly live: Live, readonly zone: string) {
     this.api = live.api;
     this.jobs = new Jobs(this.api);
@@ -68,6 +70,11 @@ export class Console {
   get mediates(): boolean {
     return this.isOps || this.role === "mediator";
   }
+
+  /** Read where past jobs were, once: a background for the maps. Rejects with a CalloutError. */
+  readonly past = (): Promise<[lon: number, lat: number][]> =>
+    this.#past ??= this.api.call("GET /v1/zones/{zone}/places", { params: { zone: this.zone } })
+      .then(({ places }) => places.map(([lat, lon]) => [lon, lat]));
 
   /** Read everything that this role may see. A refusal is shown, and what was known stays. */
   async load(): Promise<void> {

@@ -73,7 +73,7 @@ export function DemandPage({ console }: { console: Console }) {
           items.length
             ? (
               <div class="two wide-map">
-                {by.value === "cell" && <Cells items={items} h={hour.value} />}
+                {by.value === "cell" && <Cells console={console} items={items} h={hour.value} />}
                 <Areas items={items} h={hour.value} />
               </div>
             )
@@ -83,7 +83,7 @@ export function DemandPage({ console }: { console: Console }) {
   );
 }
 
-function Cells({ items, h }: { items: DemandItem[]; h: number }) {
+function Cells({ console, items, h }: { console: Console; items: DemandItem[]; h: number }) {
   const map = useRef<DemandMap | null>(null);
   const present = useRef({ items, h });
   present.current = { items, h };
@@ -92,6 +92,7 @@ function Cells({ items, h }: { items: DemandItem[]; h: number }) {
   const view = useMemo(() => (
     <MapView
       label={tc("demand.map")}
+      past={console.past}
       load={() => import("./demand_map.ts")}
       ready={(city, { DemandMap }) => {
         map.current = new DemandMap(city, (area) => (chosen.value = area));

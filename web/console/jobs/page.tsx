@@ -54,7 +54,7 @@ export function JobsPage({ console }: { console: Console }) {
         : filters.view === "board"
         ? <Board console={console} jobs={jobs} present={present?.id} />
         : filters.view === "map"
-        ? <JobsMap jobs={jobs} present={present?.id} />
+        ? <JobsMap console={console} jobs={jobs} present={present?.id} />
         : <JobTable console={console} jobs={jobs} filters={filters} present={present?.id} />}
     </div>
   );

@@ -136,14 +136,16 @@ export class LiveMap {
     }
   }
 
-  /** Show the zone where there is no town: its area, or else where its jobs are. */
+  /** Show the zone where there is no town: its area, or else where its jobs are, or were. */
   #fit(city: CityMap): void {
     const zone = this.console.zones.peek().find(({ name }) => name === this.console.zone);
     const corners = ((zone?.polygon?.coordinates ?? []) as unknown[]).flat(Infinity) as number[];
     const places: Place[] = [];
     for (let i = 0; i + 1 < corners.length; i += 2) places.push([corners[i], corners[i + 1]]);
     if (!places.length) places.push(...this.console.jobs.all().map(({ lon, lat }): Place => [lon, lat]));
-    city.fit(places, { animate: false, maxZoom: 12 });
+    const show = (found: Place[]) => city.fit(found, { animate: false, maxZoom: 12 });
+    if (places.length || !this.console.isOps) show(places);
+    else this.console.past().then((past) => show(mostOf(past))).catch(() => {}); // without places the first view stays
   }
 
   #apply(change: MapChange): void {
@@ -226,6 +228,16 @@ export class LiveMap {
 interface Place2 {
   lon: number;
   lat: number;
+}
+
+/** Return the corners of the box that has nine tenths of the places in each direction: a few jobs may be far away. */
+function mostOf(places: Place[]): Place[] {
+  if (!places.length) return [];
+  const at = (axis: 0 | 1, share: number) => {
+    const sorted = places.map((place) => place[axis]).sort((a, b) => a - b);
+    return sorted[Math.round(share * (sorted.length - 1))];
+  };
+  return [[at(0, 0.05), at(1, 0.05)], [at(0, 0.95), at(1, 0.95)]];
 }
 
 function waveLayers(): Layer[] {

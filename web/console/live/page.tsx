@@ -66,6 +66,7 @@ function LiveMapView({ console, live }: { console: Console; live: { current: Liv
   return (
     <MapView
       label={tc("live.map")}
+      past={console.isOps ? console.past : undefined}
       load={() => import("./live_map.ts")}
       ready={(city, { LiveMap }) => {
         const map = live.current = new LiveMap(city, console);

@@ -9,13 +9,15 @@ interface MapViewProps<Code> {
   label: string;
   /** Where to look first; by default the demo's town, else the world. */
   view?: { center: Place; zoom: number };
+  /** Read the places of past jobs, for a map without another background. */
+  past?: () => Promise<Place[]>;
   /** Load the code of the page's own layers, together with that of the map. */
   load?: () => Promise<Code>;
   /** Called once, when the map and the code are there. What it returns is called before the map goes. */
   ready?: (map: CityMap, code: Code) => void | (() => void);
 }
 
-export function MapView<Code = undefined>({ label, view, load, ready }: MapViewProps<Code>) {
+export function MapView<Code = undefined>({ label, view, past, load, ready }: MapViewProps<Code>) {
   const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
     let [gone, map, end] = [false, null as CityMap | null, undefined as void | (() => void)];
@@ -27,6 +29,7 @@ export function MapView<Code = undefined>({ label, view, load, ready }: MapViewP
       const bounds = maps.boxOf(town);
       map = new maps.CityMap(box.current, meta, town, view ?? { center: [13.4, 52.52], zoom: 11 });
       if (!view && bounds) map.map.fitBounds(bounds, { padding: 24, animate: false });
+      if (past) map.drawPast(past);
       end = ready?.(map, code as Code);
     })();
     return () => {

@@ -21,6 +21,7 @@ from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
 from engine.identity import tokens
+from engine.identity.push_subscriptions import WEB_PUSH_PLATFORM, parse_subscription
 from engine.sql.database import Archive
 from engine.sql.device_tables import devices
 from engine.sql.insert import insert_into
@@ -64,10 +65,15 @@ async def put_device(
 ) -> Result[Device]:
     """Store a device of the caller with its push token. The token is removed from every other device, of any user.
 
-    Raises Invalid if ``device_id`` is no id.
+    Raises Invalid if ``device_id`` is no id, or the token of a browser is no push subscription.
     """
     if not is_id(device_id):
         raise Invalid(errors=[FieldError("/id", "an id: letters, digits, _ and -")])
+    if platform == WEB_PUSH_PLATFORM:
+        try:
+            parse_subscription(token, engine.settings.web_push_origins)
+        except ValueError as error:
+            raise Invalid(errors=[FieldError("/token", str(error))]) from None
     token_hash, archive = hash_token(token), engine.archive
 
     async def run_in_transaction(conn: AsyncConnection) -> Device:
@@ -98,6 +104,14 @@ async def remove_device(engine: Engine, caller: Principal, device_id: str, *, ke
 
     request = in_sql.new_request(caller.id, key, "remove_device", device_id)
     return await in_redis.run_once(engine, request, str, run_in_transaction)
+
+
+async def remove_ended_device(archive: Archive, token: str) -> None:
+    """Remove the device with this token, of any user, because the push service says that it has ended. Raises
+    Unavailable.
+    """
+    async with archive.begin_write() as conn:
+        await conn.execute(delete(devices).where(devices.c.token_hash == hash_token(token)))
 
 
 async def find_push_addresses(archive: Archive, user_ids: Collection[str]) -> dict[str, PushAddress]:

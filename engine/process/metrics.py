@@ -76,10 +76,11 @@ class Metrics:
     """The registry of one engine and the counters that more than one package uses.
 
     ``commands``: the commands on jobs. ``pushes``: push messages by kind
-    (offer, notification) and outcome (sent, failed, refused, late, dropped, inactive). ``pushes_unreached``: pushes to
-    users with neither a device nor a connection. ``matches``: proposals of matching windows by outcome (``taken``, or
-    why not). ``match_degraded``: windows that assigned the cheapest pairs first. ``forecasters_failed``: forecasters of
-    other packages that raised, by name. ``refused``: events that the database refused, by zone.
+    (offer, notification) and outcome (sent, failed, refused, late, dropped, inactive). ``web_pushes``: the same of
+    pushes to browsers; ``gone`` is a device that was removed. ``pushes_unreached``: pushes to users with neither a
+    device nor a connection. ``matches``: proposals of matching windows by outcome (``taken``, or why not).
+    ``match_degraded``: windows that assigned the cheapest pairs first. ``forecasters_failed``: forecasters of other
+    packages that raised, by name. ``refused``: events that the database refused, by zone.
     """
 
     def __init__(self) -> None:
@@ -92,6 +93,7 @@ class Metrics:
         self.add_callback_metric("claims", "Jobs that technicians took", lambda: commands.claims, rises=True)
         self.add_histogram("command", "From call to outcome of a command in s", lambda: {(): commands.took})
         self.pushes = self.add_counter("pushes", "Push messages", "kind", "outcome")
+        self.web_pushes = self.add_counter("web_pushes", "Push messages to browsers", "kind", "outcome")
         self.pushes_unreached = self.add_counter(
             "pushes_unreached", "Pushes to users without a device and without a connection", "kind"
         )

@@ -46,9 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     database: Annotated[
         NonEmptyText | None,
-        Meta(
-            description="`postgresql://…` or `sqlite:///…`. Without it, SQLite under `data`.",
-        ),
+        Meta(description="`postgresql://…` or `sqlite:///…`. Without it, SQLite under `data`."),
     ] = None
     durability: Annotated[
         Literal["fast", "replica", "aof", "sql"],
@@ -83,9 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 1
     blueprints: Annotated[
         NonEmptyText | None,
-        Meta(
-            description="A folder of blueprints (`*.toml`) added to the shipped ones; one of the same name wins.",
-        ),
+        Meta(description="A folder of blueprints (`*.toml`) added to the shipped ones; one of the same name wins."),
     ] = None
     blueprint: Annotated[
         str,
@@ -222,9 +218,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         NonEmptyText | None,
         Meta(description="The URL to which push notifications are posted. Without it, none are sent."),
     ] = None
-    push_secret: Annotated[
-        str, Meta(description="The key of the signature (HMAC-SHA-256) of each push notification.")
-    ] = ""
+    push_secret: Annotated[str, Meta(description="The key that signs each push notification (HMAC-SHA-256).")] = ""
+    web_push_contact: Annotated[
+        NonEmptyText | None,
+        Meta(description="`mailto:…` or `https://…`: your contact for push services. Turns Web Push on. See push.md."),
+    ] = None
+    web_push_origins: Annotated[
+        tuple[str, ...],
+        Meta(description="Push services of your own, which may be at private addresses and without TLS."),
+    ] = ()
     payments: Annotated[
         Literal["outside", "test", "stripe"],
         Meta(
@@ -290,7 +292,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.memory_bytes // (len(self.zones) * self.workers)
 
 
-LIST_SETTINGS = ("zones", "roles", "origins", "map_origins", "app_min_version", "trusted_proxies")
+LIST_SETTINGS = ("zones", "roles", "origins", "map_origins", "web_push_origins", "app_min_version", "trusted_proxies")
 
 
 def read_settings(
@@ -337,7 +339,7 @@ def _convert_values(values: dict[str, Any]) -> tuple[Settings, list[str]]:
     settings = Settings(**found)
     problems += [problem for name in found for problem in value_problems(name, settings)]
     lists: dict[str, tuple[str, ...]] = {}
-    for name in ("origins", "map_origins"):
+    for name in ("origins", "map_origins", "web_push_origins"):
         lists[name], wrong = normalise_origins(name, getattr(settings, name))
         problems += wrong
     return msgspec.structs.replace(settings, **lists), problems

@@ -13,6 +13,7 @@ from engine.process.redis_address import redis_problems
 from engine.rules.road_routers import router_problems
 
 _match_version = re.compile(r"([^=]{1,64}=)?\d{1,9}(\.\d{1,9}){0,3}", re.ASCII).fullmatch
+_match_contact = re.compile(r"mailto:[^\s@<>]+@[^\s@<>]+|https://[^\s<>]+").fullmatch
 _match_address = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+/[^\s;,'\"]*").fullmatch
 """Its origin stands in a Content-Security-Policy, where a space or a semicolon would end it."""
 
@@ -45,6 +46,8 @@ def value_problems(setting: str, settings: Any) -> Iterator[str]:
         yield f"{setting}: {value!r} is no address, which looks like https://maps.example/style.json"
     elif setting == "map_tiles" and value is not None and not all(part in value for part in ("{z}", "{x}", "{y}")):
         yield f"map_tiles: {value!r} has no {{z}}, {{x}} and {{y}}"
+    elif setting == "web_push_contact" and value is not None and not _match_contact(value):
+        yield f"web_push_contact: {value!r} is neither mailto:NAME@HOST nor an https:// address"
     elif setting == "key_file" and value is not None and not Path(value).parent.is_dir():
         yield f"key_file: {Path(value).parent} is not a directory"
 

@@ -32,6 +32,7 @@ from engine.workers.notices import NOTICE_ERRORS, notices_of_event
 from engine.workers.push_devices import PushQueue
 from engine.workers.push_messages import push_messages, rooms_of_messages
 from engine.workers.push_sender import PushSender
+from engine.workers.web_push_sender import WebPushSender
 from engine.zone.acknowledged_events import wait_for_events
 from engine.zone.leases import Leases
 
@@ -98,16 +99,24 @@ async def _open_runners(engine: Engine, stack: AsyncExitStack, leases: Leases | 
     """Return a runner for each group of zones whose logs can be read by one command, with one push sender. ``stack``
     closes them."""
     stack.enter_context(without_acknowledgement())
-    pushes = None
-    if engine.settings.push_url:
-        sender = PushSender(engine.settings.push_url, engine.settings.push_secret, engine.metrics)
-        pushes = PushQueue(engine, await stack.enter_async_context(sender))
-        await stack.enter_async_context(pushes)
+    pushes = await _open_pushes(engine, stack)
     runners = []
     for zones in engine.store.shards.groups(engine.settings.zones):
         runners.append(_NotifierRunner(engine, zones, pushes, leases))
         stack.push_async_callback(runners[-1].disconnect)
     return runners
+
+
+async def _open_pushes(engine: Engine, stack: AsyncExitStack) -> PushQueue | None:
+    """Return the queue of pushes; None if the settings name neither a receiver of pushes nor a contact of Web Push."""
+    settings, sender, browsers = engine.settings, None, None
+    if settings.push_url:
+        sender = await stack.enter_async_context(PushSender(settings.push_url, settings.push_secret, engine.metrics))
+    if settings.web_push_contact:
+        browsers = await stack.enter_async_context(WebPushSender(engine, settings.web_push_contact))
+    if not sender and not browsers:
+        return None
+    return await stack.enter_async_context(PushQueue(engine, sender, browsers))
 
 
 class _NotifierRunner:

@@ -20,10 +20,13 @@ import structlog
 
 from engine.errors import CalloutError, Unavailable
 from engine.identity import access, devices, sockets
-from engine.identity.devices import PushAddress
+from engine.identity.devices import PushAddress, PushDevice
+from engine.identity.push_subscriptions import WEB_PUSH_PLATFORM
 from engine.process.loops import not_cancelled
 from engine.types import UserId
-from engine.workers.push_sender import LOG_INTERVAL_S, PushMessage, PushSender
+from engine.workers.push_delivery import LOG_INTERVAL_S, PushMessage
+from engine.workers.push_sender import PushSender
+from engine.workers.web_push_sender import WebPushSender
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -39,11 +42,14 @@ log = structlog.get_logger(__name__)
 
 
 class PushQueue:
-    """The pushes that wait for their devices. While the ``async with`` block runs, they are handed to ``sender``."""
+    """The pushes that wait for their devices. While the ``async with`` block runs, they are handed to ``sender``
+    (the receiver of pushes), and to ``browsers`` for each browser of the user; either may be missing.
+    """
 
-    def __init__(self, engine: Engine, sender: PushSender) -> None:
+    def __init__(self, engine: Engine, sender: PushSender | None, browsers: WebPushSender | None = None) -> None:
         self._engine = engine
         self._sender = sender
+        self._browsers = browsers
         self._waiting: asyncio.Queue[PushMessage] = asyncio.Queue(MAX_WAITING_PUSHES)
         self._known: dict[str, PushAddress] = {}
         self._task: asyncio.Task[None] | None = None
@@ -69,7 +75,9 @@ class PushQueue:
     async def wait_until_sent(self) -> None:
         """Wait until every queued message is sent or given up."""
         await self._waiting.join()
-        await self._sender.wait_until_sent()
+        for sender in (self._sender, self._browsers):
+            if sender:
+                await sender.wait_until_sent()
 
     async def _run(self) -> None:
         while not_cancelled():
@@ -95,7 +103,19 @@ class PushQueue:
                 continue
             if message.user in unreached:
                 self._count_unreached(message)
-            self._sender.queue_message(message if to is None else _with_devices(message, to))
+            self._send_to(message, to.devices if to else None)
+
+    def _send_to(self, message: PushMessage, to: tuple[PushDevice, ...] | None) -> None:
+        """Queue a message for the receiver and for browsers. ``to`` is None if the user's devices are not known. The
+        receiver does not get the browsers to which this server sends.
+        """
+        browsers = [each for each in to or () if self._browsers and each.platform == WEB_PUSH_PLATFORM]
+        if self._browsers:
+            for device in browsers:
+                self._browsers.queue_message(msgspec.structs.replace(message, token=device.token))
+        if self._sender:
+            others = None if to is None else [each for each in to if each not in browsers]
+            self._sender.queue_message(message if others is None else _with_devices(message, others))
 
     async def _find_addresses(self, users: Collection[str]) -> dict[str, PushAddress]:
         """Return the addresses in SQL, or those of the last lookup if the database is away."""
@@ -140,7 +160,7 @@ class PushQueue:
             log.warning(event, quiet_s=LOG_INTERVAL_S, **values)
 
 
-def _with_devices(message: PushMessage, to: PushAddress) -> PushMessage:
+def _with_devices(message: PushMessage, to: Sequence[PushDevice]) -> PushMessage:
     """Return the message with the member ``devices`` at the end of its body."""
-    body = message.body[:-1] + b',"devices":' + msgspec.json.encode(to.devices) + b"}"
+    body = message.body[:-1] + b',"devices":' + msgspec.json.encode(to) + b"}"
     return msgspec.structs.replace(message, body=body)

@@ -6,7 +6,7 @@ import msgspec
 
 from engine.blueprint.schema import OFFER_EVENT
 from engine.events import Event, ms_of, rfc3339_of
-from engine.workers.push_sender import PushMessage
+from engine.workers.push_delivery import PushMessage
 
 MESSAGE_EVENT = "message.created"
 

@@ -59,7 +59,9 @@ class MapSource(Shape):
 
 
 class About(Shape):
-    """The facts that a client needs before it signs in. ``demo``: the people are simulated."""
+    """The facts that a client needs before it signs in. ``demo``: the people are simulated. ``web_push_key``: the
+    `applicationServerKey` for push subscriptions of browsers; null if this server sends none.
+    """
 
     name: str
     version: str
@@ -71,3 +73,4 @@ class About(Shape):
     poll: Poll
     map: MapSource
     demo: bool
+    web_push_key: str | None = None

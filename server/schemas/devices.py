@@ -26,7 +26,9 @@ PushToken = Annotated[
 
 
 class PutDevice(Body):
-    """The push token of one device. Callout does not interpret the two fields: the receiver of pushes gets them."""
+    """The push token of one device. On the platform ``webpush`` it is the JSON of a browser's push subscription.
+    Callout does not interpret the tokens of other platforms: the receiver of pushes gets them.
+    """
 
     platform: Platform
     token: Annotated[PushToken, describe_field("the token that the platform issued to the app. No reply contains it.")]

@@ -42,6 +42,8 @@ def load_error(tmp_path: Path, toml: bytes = b"", env: dict[str, str] | None = N
         ({"key_file": "/no/such/folder/key"}, "key_file: /no/such/folder is not a directory"),
         ({"origins": "app.example"}, "origins: 'app.example' is no origin"),
         ({"map_origins": "app.example"}, "map_origins: 'app.example' is no origin"),
+        ({"web_push_contact": "ops@example.org"}, "web_push_contact: 'ops@example.org' is neither"),
+        ({"web_push_origins": "push.example"}, "web_push_origins: 'push.example' is no origin"),
         ({"map_style": "/style.json"}, "map_style: '/style.json' is no address"),
         ({"map_style": "https://a.example/s; script-src *"}, "is no address"),
         ({"map_tiles": "https://a.example/tiles.png"}, "has no {z}, {x} and {y}"),

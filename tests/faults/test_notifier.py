@@ -19,7 +19,7 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE, JobId, Principal
-from engine.workers import notifier, push_sender
+from engine.workers import notifier, push_delivery, push_sender
 from tests.faults.receiver import PushReceiver, running_receiver
 from tests.support import event_log, people
 from tests.support.closed_zone import closed_zone
@@ -30,7 +30,7 @@ SECRET = "a secret"
 
 @pytest.fixture(autouse=True)
 def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push_sender, "RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr(push_delivery, "RETRY_PAUSE_S", 0.01)
 
 
 def with_receiver(engine: Engine, receiver: PushReceiver) -> Engine:

@@ -16,8 +16,9 @@ from engine.runtime import Engine
 from engine.sql.database import Archive
 from engine.types import Principal
 from engine.workers import push_devices
+from engine.workers.push_delivery import PushMessage
 from engine.workers.push_devices import PushQueue
-from engine.workers.push_sender import PushMessage, PushSender
+from engine.workers.push_sender import PushSender
 from tests.faults.receiver import PushReceiver, running_receiver
 from tests.support import people
 

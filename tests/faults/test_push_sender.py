@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from engine.clock import now_ms
 from engine.process.metrics import Metrics
-from engine.workers import push_sender
-from engine.workers.push_sender import PushMessage, PushSender
+from engine.workers import push_delivery
+from engine.workers.push_delivery import PushMessage
+from engine.workers.push_sender import PushSender
 from tests.faults.receiver import running_receiver
 
 SECRET = "a secret"
@@ -21,7 +22,7 @@ SECRET = "a secret"
 
 @pytest.fixture(autouse=True)
 def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push_sender, "RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr(push_delivery, "RETRY_PAUSE_S", 0.01)
 
 
 def count_pushes(metrics: Metrics, outcome: str, kind: str = "offer") -> float:
@@ -82,7 +83,7 @@ async def test_a_silent_receiver_is_left_after_the_timeout(monkeypatch: pytest.M
     """A receiver that never responds blocks a worker only until the timeout; after three attempts the push counts as
     `failed`.
     """
-    monkeypatch.setattr(push_sender, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(push_delivery, "TIMEOUT_S", 0.05)
     async with running_receiver(lambda _: None) as receiver:
         metrics = await send_pushes(receiver.url, PushMessage("offer", b"{}"))
     assert (len(receiver.bodies), count_pushes(metrics, "failed")) == (3, 1)
@@ -90,7 +91,7 @@ async def test_a_silent_receiver_is_left_after_the_timeout(monkeypatch: pytest.M
 
 async def test_putting_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a silent receiver and a full queue, `put` drops further messages at once, and they count as `dropped`."""
-    monkeypatch.setattr(push_sender, "MAX_QUEUED", 10)
+    monkeypatch.setattr(push_delivery, "MAX_QUEUED", 10)
     metrics = Metrics()
     async with running_receiver(lambda _: None) as receiver, PushSender(receiver.url, SECRET, metrics) as sender:
         began = time.perf_counter()
@@ -105,7 +106,7 @@ async def test_concurrent_requests_are_limited() -> None:
     async with running_receiver() as receiver:
         metrics = await send_pushes(receiver.url, *[PushMessage("notification", b"{}")] * 200)
     assert count_pushes(metrics, "sent", "notification") == 200
-    assert receiver.max_open_requests <= push_sender.WORKER_COUNT
+    assert receiver.max_open_requests <= push_delivery.WORKER_COUNT
 
 
 async def test_a_receiver_that_recovers_gets_the_push() -> None:

@@ -9,6 +9,7 @@ from engine.clock import now_ms
 from engine.errors import ERROR_OF_CODE, MEANING_OF_CODE, NotFound
 from engine.events import rfc3339_of
 from engine.process import metrics
+from engine.process.vapid import open_vapid_key
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.polling import POLL_INTERVALS_S
@@ -59,6 +60,7 @@ async def messages(call: RequestContext[Body, NoQuery]) -> Response:
 async def meta(call: RequestContext[Body, NoQuery]) -> Response:
     """Return the facts that a client needs before it signs in."""
     settings = call.engine.settings
+    contact = settings.web_push_contact
     return responses.json_response(
         {
             "name": "callout",
@@ -73,6 +75,7 @@ async def meta(call: RequestContext[Body, NoQuery]) -> Response:
                 style=settings.map_style, tiles=settings.map_tiles, attribution=settings.map_attribution or None
             ),
             "demo": settings.demo is not None,
+            "web_push_key": contact and open_vapid_key(call.engine.signer, contact).public_key,
         }
     )
 

@@ -45,6 +45,7 @@ async def push_devices(site: RunningServer, client: Client) -> dict[str, str]:
         ({"platform": "ios", "token": "t" * 4097}, {"/token"}),
         ({"platform": "ios", "token": "t\n"}, {"/token"}),
         ({"platform": "ios", "token": "a", "user": "usr_x"}, {"/user"}),
+        ({"platform": "webpush", "token": "tok:1"}, {"/token"}),
     ],
 )
 async def test_a_wrong_device_is_refused(site: RunningServer, customer: Client, body: Any, wrong: set[str]) -> None:

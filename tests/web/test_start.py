@@ -53,6 +53,11 @@ async def test_a_customer_registers_and_is_still_there_after_a_reload(phone: Pag
     assert "eyJ" not in await phone.run("return JSON.stringify({ ...localStorage, ...sessionStorage })")
     await phone.raw.reload()
     await phone.raw.locator(".connection[data-status=connected]").wait_for()
+    phone.expected_errors = ("404",)
+    for path in ("jobs/%", "new/%ff", "nothing/at/all"):  # a page that is none, also with a wrong escape
+        await phone.goto(f"{site.url}/book/{path}")
+        await phone.raw.locator(".connection[data-status=connected]").wait_for()
+    await phone.goto(f"{site.url}/book")
     await phone.raw.get_by_role("button", name="Sign out").tap()
     await phone.raw.get_by_label("E-mail").wait_for()
     await phone.raw.reload()

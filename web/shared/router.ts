@@ -32,7 +32,16 @@ export function followLinks(base: string): void {
 
 /** Return the parts of the present path below `base`: `["jobs", "job_1"]` of `/console/jobs/job_1`. */
 export function partsBelow(base: string): string[] {
-  return place.value.split("?")[0].slice(base.length).split("/").filter(Boolean).map(decodeURIComponent);
+  return place.value.split("?")[0].slice(base.length).split("/").filter(Boolean).map(decoded);
+}
+
+/** Decode a part of a path. One with a wrong escape (`%ff`) stays as it is: it names nothing, and the page says so. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** Return the query of the present path. */

@@ -41,6 +41,7 @@ async def test_a_customer_books_chats_and_signs_while_a_technician_works(
         open_phone(browser, site, http, "book", "Carla Customer") as carla,
     ):
         await tom.look("off-new")
+        assert await tom.raw.get_by_role("switch").count() == 0  # this server sends no Web Push
         await employ(tom, admin, service)
         await tom.look("off")
         await tom.tap("Go online")

@@ -10,6 +10,7 @@ import { Icon } from "../shared/ui/icons.tsx";
 import type { PhoneApp } from "../phone/app.ts";
 import { sentenceOf, serviceName, services } from "../phone/blueprints.ts";
 import { priceOf } from "../phone/price.tsx";
+import { PushSwitch } from "../phone/push_switch.tsx";
 import { Unread } from "../phone/unread.tsx";
 
 export function Home({ app }: { app: PhoneApp }) {
@@ -53,6 +54,7 @@ export function Home({ app }: { app: PhoneApp }) {
           )}
       </section>
       <Before app={app} />
+      <PushSwitch app={app} />
     </>
   );
 }

@@ -14,6 +14,7 @@ import { Chat } from "../phone/chat.tsx";
 import { JobMap } from "../phone/job_map.tsx";
 import { Photos } from "../phone/photos.tsx";
 import { Price, priceOf } from "../phone/price.tsx";
+import { PushSwitch } from "../phone/push_switch.tsx";
 import { Stars } from "../phone/stars.tsx";
 import { NextStep, OtherSteps } from "../phone/steps.tsx";
 import { Bids } from "./bids.tsx";
@@ -96,6 +97,7 @@ function Live({ app, job }: { app: PhoneApp; job: Job }) {
         canAdd={(job.phase === "assigned" || job.phase === "active") && !job.asked && !job.signed && !job.frozen}
       />
       {!isLive(job) && <Bill job={job} />}
+      {isLive(job) && <PushSwitch app={app} invite />}
       {isLive(job) && <ShareLinks app={app} job={job} />}
       <Card title={t("job.booking")}>
         <Facts job={job} />

@@ -8,6 +8,7 @@ import { toast } from "../shared/ui/toast.tsx";
 import { Positions } from "../../clients/javascript/live.js";
 import { loadCatalogue } from "./blueprints.ts";
 import { Outbox, type Pending } from "./outbox.ts";
+import { BrowserPush } from "./push.ts";
 
 /** The progress of a search (`job.searching`). */
 export interface Search {
@@ -24,6 +25,7 @@ const RETRY_MS = 5_000;
 export class PhoneApp {
   readonly outbox: Outbox;
   readonly positions: Positions;
+  readonly push: BrowserPush;
   /** The user's jobs by id; those that are over too, while the page is open. */
   readonly jobs = signal<Map<string, Job>>(new Map());
   readonly offers = signal<Offer[]>([]);
@@ -53,9 +55,11 @@ export class PhoneApp {
     this.outbox = new Outbox(live, this.me.id);
     this.positions = new Positions(live.callout);
     this.positions.addEventListener("change", () => (this.moved.value += 1));
+    this.push = new BrowserPush(live);
     this.outbox.onAnswer = this.#onAnswer;
     this.#ends = [live.onSync(this.#onSync), live.onPush(this.#onPush)];
     this.outbox.start();
+    void this.push.start().catch(() => {});
     void this.#loadCatalogue();
   }
 
@@ -75,6 +79,7 @@ export class PhoneApp {
   close(): void {
     for (const end of this.#ends) end();
     this.positions.close();
+    this.push.close();
     this.outbox.stop();
   }
 

@@ -31,6 +31,8 @@ export class Session {
   readonly ready = signal(false);
   /** True if this is not known because there is no connection. */
   readonly waits = signal(false);
+  /** What is done with the user's token before a sign-out. */
+  beforeSignOut: (() => Promise<void>) | null = null;
   #token = "";
   #refreshing: Promise<string> | null = null;
 
@@ -82,6 +84,7 @@ export class Session {
 
   /** End the session on the server and here. */
   async signOut(): Promise<void> {
+    await this.beforeSignOut?.().catch(() => {});
     await callPublic("POST", "/v1/auth/logout", { cookie: this.app }).catch(() => {});
     this.#forget();
   }

@@ -6,6 +6,7 @@ import { Button, Card, ErrorNote, LinkButton, Note } from "../shared/ui/parts.ts
 import { Icon } from "../shared/ui/icons.tsx";
 import { MapView } from "../shared/ui/map_view.tsx";
 import type { PhoneApp } from "../phone/app.ts";
+import { PushSwitch } from "../phone/push_switch.tsx";
 import { useWork } from "../phone/steps.tsx";
 import { Agenda } from "./agenda.tsx";
 import type { OwnPlace } from "./place.ts";
@@ -84,6 +85,7 @@ export function Off({ app, place }: { app: PhoneApp; place: OwnPlace }) {
         {t(chooses ? "tech.go_online_here" : "tech.go_online")}
       </Button>
       <ErrorNote error={error} />
+      <PushSwitch app={app} invite />
       <Agenda app={app} />
       <nav class="row" aria-label={t("tech.more")}>
         <LinkButton href="/tech/earnings">{t("tech.earnings")}</LinkButton>

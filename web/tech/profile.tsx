@@ -8,6 +8,7 @@ import { toast } from "../shared/ui/toast.tsx";
 import type { PhoneApp } from "../phone/app.ts";
 import { services } from "../phone/blueprints.ts";
 import { upload } from "../phone/photos.tsx";
+import { PushSwitch } from "../phone/push_switch.tsx";
 import { useWork } from "../phone/steps.tsx";
 
 export function Profile({ app }: { app: PhoneApp }) {
@@ -54,6 +55,7 @@ export function Profile({ app }: { app: PhoneApp }) {
         <ErrorNote error={error} />
         <Button type="submit" kind="main" wide busy={busy}>{t("profile.save")}</Button>
       </form>
+      <PushSwitch app={app} />
       <Documents app={app} />
       <LinkButton href="/tech">{t("action.back")}</LinkButton>
     </>

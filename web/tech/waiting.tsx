@@ -8,6 +8,7 @@ import { ago } from "../shared/time.ts";
 import { Button, Card, ErrorNote, LinkButton, Tile } from "../shared/ui/parts.tsx";
 import type { PhoneApp } from "../phone/app.ts";
 import { JobMap } from "../phone/job_map.tsx";
+import { PushSwitch } from "../phone/push_switch.tsx";
 import { useWork } from "../phone/steps.tsx";
 import { Agenda } from "./agenda.tsx";
 import type { OwnPlace } from "./place.ts";
@@ -42,6 +43,7 @@ export function Waiting({ app, place }: { app: PhoneApp; place: OwnPlace }) {
           {here ? t("tech.place", { ago: ago(here.at), source: t(`place.${here.source}`) }) : t("tech.no_place")}
         </p>
       </header>
+      <PushSwitch app={app} invite />
       <Agenda app={app} />
       <Today app={app} />
       <NoOffers app={app} />

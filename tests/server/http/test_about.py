@@ -112,7 +112,7 @@ async def test_meta_needs_no_token(nobody: Client) -> None:
     meta = (await nobody("GET", "/v1/meta")).json()
     assert meta["zones"] == ["main"]
     assert meta["poll"] == {"connected": 60, "disconnected": 15}
-    assert meta["now"].endswith("Z")
+    assert meta["now"].endswith("Z") and meta["web_push_key"] is None
 
 
 async def test_metrics_are_for_ops_and_services(nobody: Client, staff: dict[Role, Client]) -> None:

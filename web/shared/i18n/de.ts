@@ -207,6 +207,10 @@ export const de: Texts = {
     "{n} Dokument gesendet. Bald sieht es sich jemand an.|{n} Dokumente gesendet. Bald sieht sie sich jemand an.",
   "profile.services": "Was Sie machen",
 
+  "push.blocked": "Mitteilungen sind in den Einstellungen Ihres Browsers gesperrt.",
+  "push.book": "Mitteilen, wenn sich bei meinem Auftrag etwas tut",
+  "push.tech": "Angebote mitteilen, auch wenn diese Seite zu ist",
+  "push.title": "Mitteilungen",
   "review.approved": "Freigegeben",
   "review.pending": "Wird geprüft",
   "review.rejected": "Abgelehnt",

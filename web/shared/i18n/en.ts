@@ -202,6 +202,10 @@ export const en = {
   "profile.sent": "{n} document sent. Somebody looks at it soon.|{n} documents sent. Somebody looks at them soon.",
   "profile.services": "What you do",
 
+  "push.blocked": "Notifications are blocked in the settings of your browser.",
+  "push.book": "Notify me when something happens to my job",
+  "push.tech": "Notify me of offers while this page is closed",
+  "push.title": "Notifications",
   "review.approved": "Approved",
   "review.pending": "Being looked at",
   "review.rejected": "Rejected",

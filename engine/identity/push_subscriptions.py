@@ -76,6 +76,14 @@ def parse_subscription(text: str, trusted_origins: Collection[str] = ()) -> Subs
     return Subscription(endpoint, public_key, auth)
 
 
+def origin_of_token(text: str) -> str:
+    """Return the origin of the endpoint in the JSON of a subscription; "" if it is none."""
+    try:
+        return origin_of(_decode(text).endpoint)
+    except (ValueError, LookupError):  # a DecodeError is a ValueError
+        return ""
+
+
 def origin_of(endpoint: str) -> str:
     """Return the origin of an endpoint, as browsers write it."""
     parts = urlsplit(endpoint.lower())

@@ -64,17 +64,13 @@ class PushDelivery(abc.ABC):
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
-        self._queue: asyncio.Queue[PushMessage] = asyncio.Queue(MAX_QUEUED)
+        self._queue: asyncio.Queue[tuple[PushMessage, Attempt | None]] = asyncio.Queue(MAX_QUEUED)
         self._workers: list[asyncio.Task[None]] = []
         self._logged_at = float("-inf")
 
     @abc.abstractmethod
     async def _send(self, message: PushMessage) -> Attempt:
         """Send a message once."""
-
-    @abc.abstractmethod
-    async def _close(self) -> None:
-        """Close the connections."""
 
     async def __aenter__(self) -> Self:
         self._workers = [asyncio.create_task(self._send_queued(), name=f"push-{n}") for n in range(WORKER_COUNT)]
@@ -84,12 +80,13 @@ class PushDelivery(abc.ABC):
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        await self._close()
 
-    def queue_message(self, message: PushMessage) -> None:
-        """Queue a message. If the queue is full, drop and count the message. This never waits."""
+    def queue_message(self, message: PushMessage, last: Attempt | None = None) -> None:
+        """Queue a message. If the queue is full, drop and count the message. This never waits. ``last`` is an attempt
+        that was made before: it counts, and its pause is kept.
+        """
         try:
-            self._queue.put_nowait(message)
+            self._queue.put_nowait((message, last))
         except asyncio.QueueFull:
             self._count_outcome(message, "dropped", "too many pushes wait")
 
@@ -99,34 +96,37 @@ class PushDelivery(abc.ABC):
 
     async def _send_queued(self) -> None:
         while not_cancelled():
-            message = await self._queue.get()
+            message, last = await self._queue.get()
             try:
-                await self._deliver(message)
+                await self._deliver(message, last)
             except Exception:  # a task boundary: one bad message must not stop the others
                 log.exception("push_crashed", kind=message.kind)
             finally:
                 self._queue.task_done()
 
-    async def _deliver(self, message: PushMessage) -> None:
+    async def _deliver(self, message: PushMessage, last: Attempt | None) -> None:
         """Send a message, at most ``MAX_ATTEMPTS`` times, and count the outcome."""
-        last = Attempt(None)
-        for number in range(MAX_ATTEMPTS):
-            if number:
+        for number in range(1 if last else 0, MAX_ATTEMPTS):
+            if last:
+                if last.pause_s > MAX_PAUSE_S:
+                    break
                 # Full jitter: a receiver that is back does not get all retries at once.
                 await asyncio.sleep(max(last.pause_s, random.uniform(0, RETRY_PAUSE_S * 2**number)))
-            if message.deadline and now_ms() >= message.deadline:
-                return self._count_outcome(message, "late", last.problem)
-            try:
-                # httpx limits each phase only; a receiver that sends single bytes would block a worker without end.
-                async with asyncio.timeout(TIMEOUT_S):
-                    last = await self._send(message)
-            except TimeoutError as error:
-                last = Attempt(None, str(error) or type(error).__name__)
+            last = await self._try(message, last.problem if last else "")
             if last.outcome is not None:
                 return self._count_outcome(message, last.outcome, last.problem)
-            if last.pause_s > MAX_PAUSE_S:
-                break
-        return self._count_outcome(message, "failed", last.problem)
+        return self._count_outcome(message, "failed", last.problem if last else "")
+
+    async def _try(self, message: PushMessage, problem: str) -> Attempt:
+        """Send a message once, unless its deadline has passed. ``problem`` is that of the attempt before."""
+        if message.deadline and now_ms() >= message.deadline:
+            return Attempt("late", problem)
+        try:
+            # httpx limits each phase only; a receiver that sends single bytes would block a worker without end.
+            async with asyncio.timeout(TIMEOUT_S):
+                return await self._send(message)
+        except TimeoutError as error:
+            return Attempt(None, str(error) or type(error).__name__)
 
     def _count_outcome(self, message: PushMessage, outcome: PushOutcome, problem: str = "") -> None:
         """Count an outcome. Log a failure, at most one every ``LOG_INTERVAL_S`` seconds."""

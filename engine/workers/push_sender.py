@@ -52,5 +52,6 @@ class PushSender(PushDelivery):
             return Attempt(None, str(error) or type(error).__name__)
         return attempt_of_status(reply.status_code, reply.headers.get("retry-after", ""))
 
-    async def _close(self) -> None:
+    async def __aexit__(self, *exc: object) -> None:
+        await super().__aexit__(*exc)
         await self._client.aclose()

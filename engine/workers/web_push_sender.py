@@ -1,154 +1,108 @@
-"""The sender of Web Push: each message is encrypted for one browser and posted to its push service (RFC 8030).
+"""The sender of Web Push: the pushes to browsers, in two queues.
 
-A push service that answers 404 or 410 says that the subscription has ended; the device is then removed.
+The workers of the first queue try each message once; those of the second one make the further attempts. A push service
+that did not take a message gets the next ones from the second queue, until it answers. So a push service that is down,
+or an endpoint that a user made to be slow, delays no push to another one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Self
 
-import msgspec
+from prometheus_client import Counter
 
-from engine.clock import now_ms
-from engine.errors import Unavailable
-from engine.identity import devices
-from engine.identity.push_subscriptions import Subscription, parse_subscription
-from engine.process.vapid import open_vapid_key
-from engine.workers.push_delivery import TIMEOUT_S, WORKER_COUNT, Attempt, PushDelivery, PushMessage, attempt_of_status
-from engine.workers.web_push_encryption import encrypt_text
+from engine.identity.push_subscriptions import origin_of_token
+from engine.workers import push_delivery
+from engine.workers.push_delivery import Attempt, PushDelivery, PushMessage
+from engine.workers.web_push_client import WebPushClient
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-NOTIFICATION_TTL_S = 86_400
-"""How long a push service keeps a notification for a browser that is off. An offer is kept until its deadline."""
-MAX_REPLY_BYTES = 4_096
-"""More of a reply is not read: an endpoint is a user's choice."""
-ENDED_STATUSES = (404, 410)
-MAX_TITLE, MAX_TEXT = 120, 400
-"""The most characters of a title and of a text. Longer ones are cut, so that each push fits one record."""
+SLOW_S = 600.0
+"""How long a push service that did not take a message gets the next ones from the second queue, unless it answers."""
+MAX_SLOW_ORIGINS = 10_000
 
 
-class WebPushSender(PushDelivery):
-    """The delivery of pushes to browsers."""
+class WebPushSender:
+    """The delivery of pushes to browsers, while the ``async with`` block runs."""
 
     def __init__(self, engine: Engine, contact: str) -> None:
-        super().__init__(engine.metrics.web_pushes)
-        import httpcore
+        self._client = WebPushClient(engine, contact, max_connections=2 * push_delivery.WORKER_COUNT)
+        self._slow = _SlowOrigins()
+        self._retries = _Retries(self._client, engine.metrics.web_pushes, self._slow)
+        self._first = _FirstAttempts(self._client, engine.metrics.web_pushes, self._slow, self._retries)
 
-        from engine.workers.public_network import PublicNetwork
+    async def __aenter__(self) -> Self:
+        await self._retries.__aenter__()
+        await self._first.__aenter__()
+        return self
 
-        self._archive = engine.archive
-        self._trusted = engine.settings.web_push_origins
-        self._key = open_vapid_key(engine.signer, contact)
-        hosts = [_host_and_port(each) for each in self._trusted]
-        self._pool = httpcore.AsyncConnectionPool(
-            max_connections=WORKER_COUNT, keepalive_expiry=60, network_backend=PublicNetwork(hosts)
-        )
+    async def __aexit__(self, *exc: object) -> None:
+        await self._first.__aexit__(*exc)
+        await self._retries.__aexit__(*exc)
+        await self._client.close()
+
+    def queue_message(self, message: PushMessage) -> None:
+        """Queue a message to the browser with ``message.token``. If the queue is full, drop and count it. This never
+        waits.
+        """
+        is_slow = origin_of_token(message.token) in self._slow
+        (self._retries if is_slow else self._first).queue_message(message)
+
+    async def wait_until_sent(self) -> None:
+        """Wait until every queued message is sent or given up."""
+        await self._first.wait_until_sent()
+        await self._retries.wait_until_sent()
+
+
+class _SlowOrigins:
+    """The origins of push services that did not take a message, each for ``SLOW_S`` seconds."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def __contains__(self, origin: str) -> bool:
+        return self._until.get(origin, 0.0) > time.monotonic()
+
+    def add(self, origin: str) -> None:
+        """Add an origin. If there are too many, the one that was added first is forgotten."""
+        self._until.pop(origin, None)
+        self._until[origin] = time.monotonic() + SLOW_S
+        if len(self._until) > MAX_SLOW_ORIGINS:
+            del self._until[next(iter(self._until))]
+
+    def discard(self, origin: str) -> None:
+        """Remove an origin: its push service has answered."""
+        self._until.pop(origin, None)
+
+
+class _Retries(PushDelivery):
+    """The second queue."""
+
+    def __init__(self, client: WebPushClient, counter: Counter, slow: _SlowOrigins) -> None:
+        super().__init__(counter)
+        self._client = client
+        self._slow = slow
 
     async def _send(self, message: PushMessage) -> Attempt:
-        import httpcore
-
-        from engine.workers.public_network import PrivateAddress
-
-        try:
-            to = parse_subscription(message.token, self._trusted)
-        except ValueError as error:
-            return Attempt("refused", str(error))
-        try:
-            status, retry_after = await self._post(message, to)
-        except PrivateAddress as error:
-            return Attempt("refused", str(error))
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-            return Attempt(None, str(error) or type(error).__name__)
-        if status in ENDED_STATUSES:
-            return await self._remove_device(message.token, status)
-        return attempt_of_status(status, retry_after)
-
-    async def _post(self, message: PushMessage, to: Subscription) -> tuple[int, str]:
-        """Post a message; return the status and the header ``Retry-After``."""
-        left_s = (message.deadline - now_ms()) // 1000
-        headers: dict[bytes | str, bytes | str] = {
-            "Authorization": self._key.authorization(to.origin),
-            "Content-Encoding": "aes128gcm",
-            "Content-Type": "application/octet-stream",
-            "TTL": str(max(0, left_s) if message.deadline else NOTIFICATION_TTL_S),
-            "Urgency": "high" if message.kind == "offer" else "normal",
-        }
-        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
-        body = encrypt_text(shown_text(message.body), to)
-        request = self._pool.stream(
-            "POST", to.endpoint, headers=headers, content=body, extensions={"timeout": timeouts}
-        )
-        async with request as reply:
-            await _skip_body(reply)
-            named = {name.lower(): value for name, value in reply.headers}
-            return reply.status, named.get(b"retry-after", b"").decode("latin-1")
-
-    async def _remove_device(self, token: str, status: int) -> Attempt:
-        try:
-            await devices.remove_ended_device(self._archive, token)
-        except Unavailable:  # the next push to the device gets the same answer
-            return Attempt("gone", f"HTTP {status}, and the database is away")
-        return Attempt("gone", f"HTTP {status}")
-
-    async def _close(self) -> None:
-        await self._pool.aclose()
+        attempt = await self._client.send(message)
+        if attempt.outcome is not None:
+            self._slow.discard(origin_of_token(message.token))
+        return attempt
 
 
-class _OfferedJob(msgspec.Struct):
-    id: str
+class _FirstAttempts(_Retries):
+    """The first queue. A message that may be sent again goes to ``retries``."""
 
+    def __init__(self, client: WebPushClient, counter: Counter, slow: _SlowOrigins, retries: _Retries) -> None:
+        super().__init__(client, counter, slow)
+        self._retries = retries
 
-class _Offer(msgspec.Struct):
-    job: _OfferedJob
-    expires_at: str | None = None
-
-
-class _Notice(msgspec.Struct):
-    title: str = ""
-    body: str = ""
-    job: str | None = None
-    room: str | None = None
-
-
-class _PushBody(msgspec.Struct):
-    at: str
-    offer: _Offer | None = None
-    notice: _Notice | None = None
-    notification: _Notice | None = None
-
-
-def shown_text(body: bytes) -> bytes:
-    """Return what a browser gets of a push: JSON with the kind, the texts, the ids and the times."""
-    push = msgspec.json.decode(body, type=_PushBody)
-    texts = push.notice or push.notification or _Notice()
-    shown = {
-        "kind": "offer" if push.offer else "notification",
-        "title": texts.title[:MAX_TITLE],
-        "body": texts.body[:MAX_TEXT],
-        "job": push.offer.job.id if push.offer else texts.job,
-        "room": texts.room,
-        "at": push.at,
-        "until": push.offer.expires_at if push.offer else None,
-    }
-    return msgspec.json.encode({name: value for name, value in shown.items() if value is not None})
-
-
-async def _skip_body(reply: object) -> None:
-    """Read a short body, so that the connection can be used again. A long one ends the connection."""
-    import httpcore
-
-    assert isinstance(reply, httpcore.Response)
-    read = 0
-    async for part in reply.aiter_stream():
-        read += len(part)
-        if read > MAX_REPLY_BYTES:
-            break
-
-
-def _host_and_port(origin: str) -> str:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(origin)
-    return f"{parts.hostname}:{parts.port or {'http': 80, 'https': 443}[parts.scheme]}"
+    async def _deliver(self, message: PushMessage, last: Attempt | None) -> None:
+        attempt = await self._try(message, last.problem if last else "")
+        if attempt.outcome is not None:
+            return self._count_outcome(message, attempt.outcome, attempt.problem)
+        self._slow.add(origin_of_token(message.token))
+        return self._retries.queue_message(message, attempt)

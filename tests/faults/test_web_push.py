@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
+import trustme
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
@@ -20,13 +23,14 @@ from engine.identity.push_subscriptions import Subscription, parse_subscription
 from engine.process.vapid import open_vapid_key
 from engine.runtime import Engine
 from engine.types import Principal
-from engine.workers import push_delivery, web_push_sender
+from engine.workers import push_delivery, web_push_client
 from engine.workers.public_network import is_public
 from engine.workers.push_delivery import PushMessage
 from engine.workers.push_devices import PushQueue
 from engine.workers.push_sender import PushSender
+from engine.workers.web_push_client import shown_text
 from engine.workers.web_push_encryption import MAX_TEXT_BYTES, encrypt_text
-from engine.workers.web_push_sender import WebPushSender, shown_text
+from engine.workers.web_push_sender import WebPushSender
 from tests.faults.receiver import running_receiver
 from tests.support import people
 from tests.support.push_service import (
@@ -38,6 +42,7 @@ from tests.support.push_service import (
     running_push_service,
     to_base64url,
 )
+from tests.support.wait import wait_until
 
 CONTACT = "mailto:ops@example.org"
 AT = "2026-01-01T00:00:00.000Z"
@@ -51,7 +56,7 @@ def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def running_browsers(
-    engine: Engine, answer: Callable[[int], Answer] = lambda _: CREATED, *, trusted: bool = True
+    engine: Engine, answer: Callable[[int], Answer | None] = lambda _: CREATED, *, trusted: bool = True
 ) -> AsyncIterator[tuple[Engine, PushService, WebPushSender]]:
     """Run a push service and a sender that may reach it on loopback, if it is `trusted`."""
     async with running_push_service(answer) as service:
@@ -184,6 +189,47 @@ async def test_what_is_not_taken_is_bounded(engine: Engine, monkeypatch: pytest.
     assert (counted(own)["sent"], service.connections) == (2, 2)
 
 
+async def test_a_slow_push_service_delays_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push service that never answers delays one push to another service at most by one attempt. Once it answers, it
+    is served like the others.
+    """
+    monkeypatch.setattr(push_delivery, "WORKER_COUNT", 1)
+    monkeypatch.setattr(push_delivery, "TIMEOUT_S", 0.3)
+    async with running_push_service() as other, running_browsers(engine, lambda _: None) as (own, silent, _):
+        origins = (silent.origin, other.origin)
+        both = replace(own, settings=msgspec.structs.replace(own.settings, web_push_origins=origins))
+        async with WebPushSender(both, CONTACT) as sender:
+            sender.queue_message(message(silent.subscribe()))
+            await wait_until(lambda: len(silent.arrived) == 2, what="the second attempt")
+            for to in (*[silent.subscribe()] * 20, other.subscribe()):
+                sender.queue_message(message(to))
+            await wait_until(lambda: counted(own).get("sent"), what="the push of the other service")
+            assert counted(own).get("failed", 0) <= 1 and len(silent.arrived) <= 3
+            silent.answer = lambda _: CREATED
+            await sender.wait_until_sent()
+    assert counted(own)["sent"] >= 20
+
+
+async def test_the_certificate_of_a_push_service_is_checked(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A push service without a valid certificate for its name gets no push."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(tls)
+    async with running_push_service(tls=tls) as service:
+        names = [f"https://{host}:{service.port}" for host in ("127.0.0.1", "localhost")]
+        own = replace(engine, settings=msgspec.structs.replace(engine.settings, web_push_origins=tuple(names)))
+        async with WebPushSender(own, CONTACT) as sender:
+            await send(sender, message(Subscriber(f"{names[1]}/a")))
+        assert (counted(own), service.arrived) == ({"failed": 1}, [])
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        async with WebPushSender(own, CONTACT) as sender:
+            await send(sender, message(Subscriber(f"{names[0]}/a")), message(Subscriber(f"{names[1]}/a")))
+    assert (counted(own), len(service.arrived)) == ({"failed": 2, "sent": 1}, 1)
+
+
 async def test_a_browser_that_has_ended_is_removed(engine: Engine) -> None:
     """If a push service answers 404 or 410, that device is removed and no other one of the user."""
     carla = await people.customer(engine)
@@ -238,7 +284,7 @@ def test_an_offer_is_shown_short_enough() -> None:
     shown = json.loads(text)
     assert (shown["kind"], shown["job"], shown["until"]) == ("offer", offer["job"]["id"], AT)  # type: ignore[index]
     assert "address" not in shown and len(text) <= MAX_TEXT_BYTES
-    assert (len(shown["title"]), len(shown["body"])) == (web_push_sender.MAX_TITLE, web_push_sender.MAX_TEXT)
+    assert (len(shown["title"]), len(shown["body"])) == (web_push_client.MAX_TITLE, web_push_client.MAX_TEXT)
     with pytest.raises(ValueError, match="bytes"):
         encrypt_text(b"a" * (MAX_TEXT_BYTES + 1), parse_subscription(changed()))
     assert len(encrypt_text(b"a" * MAX_TEXT_BYTES, parse_subscription(changed()))) == 4_096

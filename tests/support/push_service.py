@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import ssl
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -88,9 +89,9 @@ class Arrived:
 
 @dataclass
 class PushService:
-    """An HTTP server that records each request. ``answer`` says how the n-th one is answered."""
+    """An HTTP server that records each request. ``answer`` says how the n-th one is answered; None: it is not."""
 
-    answer: Callable[[int], Answer]
+    answer: Callable[[int], Answer | None]
     port: int = 0
     arrived: list[Arrived] = field(default_factory=list)
     connections: int = 0
@@ -113,8 +114,12 @@ class PushService:
                 assert method == "POST"
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
                 body = await reader.readexactly(int(headers["content-length"]))
-                status, lines = self.answer(len(self.arrived))
+                answer = self.answer(len(self.arrived))
                 self.arrived.append(Arrived(path, headers, body))
+                if answer is None:
+                    await reader.read()
+                    return
+                status, lines = answer
                 lines = lines or "Content-Length: 0\r\n"
                 writer.write(f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode())
                 await writer.drain()
@@ -132,10 +137,12 @@ class PushService:
 
 
 @asynccontextmanager
-async def running_push_service(answer: Callable[[int], Answer] = lambda _: CREATED) -> AsyncIterator[PushService]:
+async def running_push_service(
+    answer: Callable[[int], Answer | None] = lambda _: CREATED, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[PushService]:
     """Run a push service on a free port of loopback."""
     service = PushService(answer)
-    server = await asyncio.start_server(service.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(service.serve, "127.0.0.1", 0, ssl=tls)
     service.port = server.sockets[0].getsockname()[1]
     try:
         yield service

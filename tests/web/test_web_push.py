@@ -23,7 +23,10 @@ from tests.web.phones import Phone, employ, open_phone
 SUBSCRIBE = """
 const subscription = {{
   endpoint: {endpoint},
-  options: {{}},
+  get options() {{
+    const key = localStorage.getItem("test.subscribed").replaceAll("-", "+").replaceAll("_", "/");
+    return {{ applicationServerKey: Uint8Array.from(atob(key), (each) => each.charCodeAt(0)).buffer }};
+  }},
   toJSON: () => ({token}),
   unsubscribe: async () => {{ localStorage.removeItem("test.subscribed"); return true; }},
 }};
@@ -116,11 +119,15 @@ async def test_a_technician_is_notified_while_the_page_is_closed(
         await tom.raw.context.grant_permissions(["geolocation", "notifications"])
         await tom.page.goto(f"{site.url}/tech")
         await switch.wait_for()
-        await tom.look("push-off")
         await switch.tap()
         await tom.raw.locator("[role=switch][aria-checked=true]").wait_for()
         assert await find_tokens(site, tom) == [tablet.token]
+        # The server has got another key since then: the page subscribes again.
+        key = (await http.get("/v1/meta")).json()["web_push_key"]
+        assert await tom.page.run("return localStorage.getItem('test.subscribed')") == key
+        await tom.page.run("localStorage.setItem('test.subscribed', 'BAAA')")
         await tom.raw.reload()
+        await tom.page.wait_for(f"localStorage.getItem('test.subscribed') === '{key}'")
         await tom.tap("Go online")
         await tom.see("Waiting for an offer")
         assert await switch.count() == 0  # the invitation is gone; the profile has the switch
@@ -130,7 +137,6 @@ async def test_a_technician_is_notified_while_the_page_is_closed(
         await wait_until(lambda: service.arrived, what="the push")
         text = tablet.decrypt(service.arrived[0].body).decode()
         assert (json.loads(text)["kind"], json.loads(text)["job"]) == ("offer", job)
-        key = (await http.get("/v1/meta")).json()["web_push_key"]
         assert service.arrived[0].claims(service.origin, key)["sub"] == "mailto:ops@example.org"
 
         cdp = await tom.raw.context.new_cdp_session(tom.raw)
@@ -149,6 +155,12 @@ async def test_a_technician_is_notified_while_the_page_is_closed(
         await worker.evaluate(TAP)
         await tom.see("Waiting for an offer")
         assert await notifications(tom) == []
+        # Somebody else turned it on and did not sign out: their subscription ends, and nothing is turned on for Tom.
+        await tom.page.run("localStorage.setItem('callout.push.tech', 'usr_other')")
+        await tom.raw.reload()
+        await tom.page.wait_for("localStorage.getItem('test.subscribed') === null")
+        await tom.raw.locator("[role=switch][aria-checked=false]").tap()
+        await tom.page.wait_for(f"localStorage.getItem('callout.push.tech') === '{tom.client.user}'")
         await tom.tap("Sign out: Tom")
         await tom.raw.get_by_role("button", name="Sign in", exact=True).wait_for()
         assert await find_tokens(site, tom) == []

@@ -6,7 +6,7 @@ import { money } from "../shared/money.ts";
 import type { Job } from "../shared/schema.ts";
 import { dayAndTime } from "../shared/time.ts";
 import { Chip, Empty, Note, Spinner } from "../shared/ui/parts.tsx";
-import { Icon } from "../shared/ui/icons.tsx";
+import { Icon, iconOfService } from "../shared/ui/icons.tsx";
 import type { PhoneApp } from "../phone/app.ts";
 import { sentenceOf, serviceName, services } from "../phone/blueprints.ts";
 import { priceOf } from "../phone/price.tsx";
@@ -43,7 +43,7 @@ export function Home({ app }: { app: PhoneApp }) {
               {offered.map((service) => (
                 <li key={service.id}>
                   <a href={`/book/new/${service.id}`}>
-                    <Icon name="wrench" size={24} />
+                    <Icon name={iconOfService(service)} size={24} />
                     <strong>{service.name}</strong>
                     <span class="small soft">{service.category}</span>
                     <span class="number">{priceOf({ ...service, amount: service.base_amount })}</span>

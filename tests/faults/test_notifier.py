@@ -15,6 +15,7 @@ from engine.blueprint.schema import NotificationText
 from engine.domain import jobs
 from engine.domain.jobs import CommandInput
 from engine.errors import Indeterminate
+from engine.identity import devices
 from engine.runtime import Engine
 from engine.store import keys
 from engine.store.connection import Store
@@ -23,6 +24,7 @@ from engine.workers import notifier, push_delivery, push_sender
 from tests.faults.receiver import PushReceiver, running_receiver
 from tests.support import event_log, people
 from tests.support.closed_zone import closed_zone
+from tests.support.push_service import running_push_service
 from tests.support.wait import wait_until
 
 SECRET = "a secret"
@@ -242,10 +244,19 @@ async def test_each_step_notifies_the_customer(engine: Engine) -> None:
 
 
 async def test_offers_and_notifications_are_pushed_to_their_users(engine: Engine) -> None:
-    """Each offer and each notification is sent as one signed POST that contains user, zone and sequence number."""
-    async with running_receiver() as receiver:
+    """Each offer and each notification is sent as one signed POST that contains user, zone and sequence number, and to
+    the browsers of its user.
+    """
+    async with running_receiver() as receiver, running_push_service() as service:
         carla, job = await accepted_job(engine, "t1", "t2")
-        await notifier.run_once(with_receiver(engine, receiver))
+        pusher = with_receiver(engine, receiver)
+        own: dict[str, Any] = {"web_push_contact": "mailto:a@example.org", "web_push_origins": (service.origin,)}
+        pusher = dataclasses.replace(pusher, settings=msgspec.structs.replace(pusher.settings, **own))
+        browser = service.subscribe()
+        await devices.put_device(pusher, carla, "browser", platform="webpush", token=browser.token)
+        await notifier.run_once(pusher)
+    (shown,) = (msgspec.json.decode(browser.decrypt(each.body)) for each in service.arrived)
+    assert (shown["kind"], shown["title"], shown["job"]) == ("notification", "Technician found", job)
     offers = [message for message in receiver.messages if message["type"] == "offer.created"]
     assert {message["user"] for message in offers} == {"t1", "t2"}
     assert {message["offer"]["job"]["id"] for message in offers} == {job}

@@ -13,7 +13,8 @@ from server.schemas.devices import PutDevice
 async def put(call: RequestContext[PutDevice, NoQuery]) -> Response:
     """Store a device with its push token; pushes to the caller contain it from now on. The id is the client's own name
     for the device. A token that another user or device had is taken from it. A user has at most 20 devices: one more
-    replaces the device whose token was sent longest ago.
+    replaces the device whose token was sent longest ago. On the platform `webpush` the token is the JSON of a browser's
+    push subscription.
     """
     body = call.body
     done = await devices.put_device(

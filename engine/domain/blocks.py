@@ -194,8 +194,8 @@ async def _is_blocked(engine: Engine, user: UserId, other_user: UserId) -> bool:
 
 
 async def _name_of_other(conn: AsyncConnection, caller: Principal, other_user: UserId) -> str:
-    """Return the name of ``other_user``: a technician if the caller is a customer, and else a customer. Raises
-    NotFound if they are not.
+    """Return the name of ``other_user``, who must be a technician if the caller is a customer, and a customer
+    otherwise. Raises NotFound if they are not.
     """
     side = "technician" if caller.role == "customer" else "customer"
     name = (await conn.execute(select(users.c.name).where(users.c.id == other_user, users.c.role == side))).scalar()

@@ -90,7 +90,8 @@ async def _check_job(engine: Engine, caller: Principal, job_id: str) -> None:
     view = job_document.decode_job(document) if document else None
     if view is None or not {"customer", "holder"}.intersection(relations(caller, view)):
         raise NotFound("No such job")
-    if view.phase not in ("assigned", "active") or view.asked:
+    takes_photos = view.phase in ("assigned", "active") and not view.asked
+    if not takes_photos and not view.photos:  # a repeat of a photo that the job has is answered, also at the end
         raise IllegalTransition("A job takes photos from acceptance until it is signed or over")
 
 

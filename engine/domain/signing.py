@@ -111,8 +111,8 @@ async def sign_job(
 
 
 async def _sign_with(engine: Engine, context: CommandContext, blueprint: Blueprint, attempt: _Attempt) -> Outcome:
-    """Compare the digest with the present record, and run the step on the version that was read: first all of its
-    checks alone, so that a step which is refused stores no image.
+    """Compare the digest with that of the present record, and run the step on the version that was read. All checks of
+    the step run first, without any effect, so that a refused step stores no image.
     """
     await jobs.check_blueprint(engine, context, blueprint)
     plan = signing_plan(engine, blueprint)

@@ -4,10 +4,11 @@ docs/design.md).
 An idempotency record in Redis is small: reply word, fingerprint, seq, version and job. The answer is built again from
 the event that the command wrote, so that no copy of the job is stored for each command of the last ten minutes.
 
-Commands done in SQL have their records in SQL (``in_sql.py``), in the transaction of their effect. Before it,
-``run_once`` reserves the key in Redis, in every zone: a command in Redis under this key is then refused, and a key that
-belongs to a command in Redis is refused for one in SQL. The reservation has the fingerprint of the command and decides
-nothing about it. A process that dies before the transaction leaves the key to the same command.
+Commands done in SQL have their records in SQL (``in_sql.py``), written in the same transaction as their effect. Before
+that transaction, ``run_once`` reserves the key in Redis, in every zone. Then a command in Redis with this key is
+refused. If the key already belongs to a command in Redis, the command in SQL is refused. The reservation stores the
+fingerprint of the command. It does not say whether the command ran; only the record in SQL does. If the process dies
+before the transaction, the same command can be sent again with this key, and any other command with the key is refused.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Acknowledgements:
         self._archives[zone].note(archived)
 
     async def close(self) -> None:
-        """Stop reading how far the archive has copied the logs."""
+        """Stop the task that reads the archive's progress in the logs."""
         for archive in self._archives.values():
             await archive.close()
 
@@ -167,7 +167,7 @@ class _ArchiveProgress:
         return archived
 
     async def close(self) -> None:
-        """Stop reading how far the archive has copied the zone's log."""
+        """Stop the task that reads the archive's progress in the zone's log."""
         if self._poller:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)

@@ -48,10 +48,17 @@ what the caller may see. ``account`` is a person with everything about them.
 CallerRelation = (
     Relation | Literal["asked", "self", "admin", "managers", "booker", "bidder", "other_side", "member", "uploader"]
 )
-"""The relation of a caller to an object. The relations to a job are those of its blueprint (``offered``: the job was
-ever offered to them), and also ``booker``, the service that booked the job, and ``asked``, the technician who was
-chosen and has not accepted yet. ``bidder`` made the bid, ``member`` belongs to the room. ``other_side`` is the party to
-whom a price was proposed; for users it is a technician for a customer, and a customer for a technician.
+"""The relation of a caller to an object. The relations to a job are those of its blueprint, and also:
+
+- ``booker``: the service that booked the job;
+- ``asked``: the technician who was chosen and has not accepted yet.
+
+``offered`` means that the job was offered to the technician at some time. The others:
+
+- ``bidder`` made the bid;
+- ``member`` belongs to the room;
+- ``other_side`` of a proposed price is the party to whom the price was proposed;
+- ``other_side`` of a user: the caller is a customer and the user a technician, or the reverse.
 """
 
 

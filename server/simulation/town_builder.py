@@ -56,7 +56,7 @@ def build_town(centre: Position, seed: int) -> Town:
         for start, end in (road, road[::-1]):
             roads.setdefault(start, {})[end] = speed
     features = [
-        *block_features(places, _blocks(parks, river_row)),
+        *block_features(places, _blocks_of_houses(parks, river_row)),
         *(
             feature("park", name, [_park_outline(park, places)], "Polygon")
             for name, park in zip(PARK_NAMES, parks, strict=True)
@@ -75,7 +75,7 @@ def build_town(centre: Position, seed: int) -> Town:
     return Town(places, roads, {"type": "FeatureCollection", "centre": [centre[1], centre[0]], "features": features})
 
 
-def _blocks(parks: list[Park], river_row: list[int]) -> Iterator[Crossing]:
+def _blocks_of_houses(parks: list[Park], river_row: list[int]) -> Iterator[Crossing]:
     """Yield the south-western crossing of each block of houses: no park and no river is in it."""
     green = {(i, j) for left, bottom, right, top in parks for i in range(left, right) for j in range(bottom, top)}
     for i in range(STREETS_EACH_WAY - 1):

@@ -1,4 +1,4 @@
-"""Commands that waited while Redis was away do not run in a zone that is closed when it is back."""
+"""Commands that waited while Redis was away do not run if their zone is closed when Redis returns."""
 
 from __future__ import annotations
 

@@ -134,6 +134,8 @@ async def test_a_photo_of_a_job(scenario: Scenario) -> None:
     for step in ("depart", "arrive", "start", "complete"):
         assert (await tom.post(f"/v1/jobs/{job}/{step}")).status_code == 200
     assert code_of(await upload(tom, target, tiny_png(21))) == (409, "illegal_transition")
+    late = await upload(tom, target, photo)
+    assert (late.status_code, late.json()["file"]) == (200, file), "a repeat is answered as before"
     assert (await download(carla, file["id"])).status_code == 200, "what is over is still read"
 
 

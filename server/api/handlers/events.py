@@ -23,8 +23,8 @@ async def read_or_stream(call: RequestContext[Body, EventsQuery]) -> StreamingRe
     when there is one or after `wait` seconds. Without `after` the answer has the cursor to begin with, and `recovered`
     is false.
 
-    The parameter `ticket` accepts a ticket for events. Ops and services may give `channels` instead of their own, and
-    `types`.
+    The parameter `ticket` accepts a ticket for events. Ops and services may name the `channels` to
+    read, instead of their own channels, and may limit the answer to some `types` of events.
     """
     gateway, query = call.app_state.gateway, call.query
     if gateway is None:

@@ -1,10 +1,11 @@
-"""Run each failed test of the last pytest run once more, alone, and write the names of those that pass to the file
+"""Run each failed test of the last pytest run once more, alone. Write the names of the tests that pass now to the file
 NOTES.
 
 Usage: ``retry.py NOTES``. Exits with 1 when a test fails again, when more than ``MAX_RETRIES`` tests failed in this CI
 run, or when the run did not end with failed tests only (a crash, a time-out, a broken collection). ``NOTES`` collects
-the names over the whole CI run; ``.ci/run`` prints them at its end under the title FLAKY. A run of the whole suite that
-did not call a function on both databases stays failed, even if its tests pass the second time.
+the names over the whole CI run; ``.ci/run`` prints them at its end under the title FLAKY. Each function that touches
+SQL must run on SQLite and on PostgreSQL in a run of the whole suite. A run that missed one stays failed, even if its
+failed tests pass the second time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ FAILED_TESTS = Path(".pytest_cache/v/cache/lastfailed")
 EXIT_CODE = Path(".pytest_cache/v/callout/exit")
 """The file with pytest's exit code, written by tests/conftest.py. The code is 1 if all tests ran and some failed."""
 UNREACHED = Path(".pytest_cache/v/callout/unreached")
-"""The file with the functions that touch SQL and that the run did not reach on both databases."""
+"""The file with the functions that touch SQL but that the run did not call on both databases (SQLite and PostgreSQL).
+"""
 
 
 def failed_tests() -> list[str]:

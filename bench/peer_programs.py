@@ -60,8 +60,8 @@ class GoProgram(NamedTuple):
         return folder / self.name
 
     def read_version(self) -> str:
-        """Return the version of the module that the built program contains. Programs that are built by ``go install``
-        do not know it: Centrifugo reports v0.0.0. Raise PeerUnavailable when it cannot be read.
+        """Return the version of the module that the built program contains. The program itself cannot report it after
+        ``go install``: Centrifugo reports v0.0.0. Raise PeerUnavailable when it cannot be read.
         """
         program = self.install()
         _require_tool("go")

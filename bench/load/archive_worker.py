@@ -1,9 +1,9 @@
 """A process that archives a zone's log as the archiver does: it reads batches and writes them to SQL in transactions.
 
-``python -m bench.load.archive_worker REDIS ZONE DATABASE KIND`` prints a line of JSON when it is ready, starts when the
-list ``START_KEY`` of Redis has an entry for it, and prints a line with the events it wrote, the seconds and its
-processor seconds. KIND is ``archive`` for the archiver's own writer, or ``copy`` for the events alone: by
-COPY to PostgreSQL, by one INSERT of many rows to SQLite.
+``python -m bench.load.archive_worker REDIS ZONE DATABASE KIND`` prints a line of JSON when it is ready, and starts when
+the list ``START_KEY`` of Redis has an entry for it. At the end it prints a line with the number of events it wrote, the
+seconds and its processor seconds. KIND is ``archive`` to use the archiver's own writer, or ``copy`` to write only the
+events: by COPY to PostgreSQL, by one INSERT of many rows to SQLite.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ async def _prepare_copy(archive: Archive, zone: Zone, epochs: dict[Epoch, int]) 
 
 
 async def _read_events(client: StreamConnection, zone: Zone, after: int) -> list[Event]:
-    """Return the next batch of the log, as events of ``zone``: each worker has a zone of its own in SQL, and the ids of
-    its jobs and rooms name that zone.
+    """Return the next batch of the log, changed to events of ``zone``. Each worker writes to a zone of its own in SQL,
+    and the ids of jobs and rooms contain the name of that zone.
     """
     events = await log.read_range(client, ZONE, after, MAX_BATCH_EVENTS, with_state=True)
     return [
@@ -112,7 +112,7 @@ async def _run(redis: str, zone: Zone, database: str, kind: str) -> None:
 
 
 def main() -> None:
-    """Archive as the arguments of this process say."""
+    """Archive the log that the arguments of this process name."""
     redis_url, zone_name, database_url, what = sys.argv[1:]
     asyncio.run(_run(redis_url, Zone(zone_name), database_url, what))
 

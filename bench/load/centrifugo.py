@@ -1,9 +1,9 @@
 """Centrifugo for comparison: an event is published to a channel by its HTTP API, on a connection that stays open.
 
-A single event is one ``POST /api/publish``, and a burst is one ``POST /api/batch`` whose commands run in parallel, its
-fastest form: requests that are pipelined on one connection are processed one after the other. Compared with their
-deliveries the requests cost next to nothing. The listeners use its JSON protocol: connect, then subscribe. Centrifugo
-joins the events that wait for a client into one message, with one event a line; ``reader.c`` counts lines.
+A single event is one ``POST /api/publish``. A burst is one ``POST /api/batch`` whose commands run in parallel. This is
+Centrifugo's fastest form: it processes requests that are pipelined on one connection one after the other. The requests
+cost very little compared with the deliveries. The listeners use Centrifugo's JSON protocol: connect, then subscribe.
+Centrifugo joins the events that wait for a client into one message, with one event a line; ``reader.c`` counts lines.
 
 It runs with its default settings, except that nobody has to authenticate and that pings are rare. It is also measured
 with a history of events from which clients recover, in its memory or in a Redis of its own.

@@ -1,5 +1,5 @@
-"""Chat rooms of jobs, opened by the engine's own scripts: a booking, its claim by a technician at the place, and the
-staff whom ops bring in.
+"""Chat rooms of jobs, opened by the engine's own scripts: a customer books a job, a technician at its place claims it,
+and ops add staff to its room.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class OpenRoom(NamedTuple):
 
 
 async def open_rooms(zone: SeededZone, sizes: list[int]) -> list[OpenRoom]:
-    """Open one room for each number in ``sizes``, with so many members. Each member has an account."""
+    """Open one room for each number in ``sizes``. The number says how many members the room has. Each member has an
+    account.
+    """
     jobs = await gather_in_batches(claim_job(zone, place) for place in range(len(sizes)))
     rooms = [
         OpenRoom(

@@ -49,7 +49,7 @@ class ChatServer(NamedTuple):
         return await swarm.open_client(self.port, member)
 
     def connect_listeners(self, room: OpenRoom) -> list[socket.socket]:
-        """Connect all members of the room but the first, for a program that inherits their sockets."""
+        """Connect all members of the room except the first, and return their sockets for a program that inherits them."""
         return [swarm.open_socket(self.port, self.handshake(user, room.id)) for user in room.members[1:]]
 
 
@@ -65,8 +65,8 @@ def start_callout(rig: Rig, url: str, redis: Child) -> ChatServer:
 
 
 def start_relay(rig: Rig) -> ChatServer:
-    """Start Node's ``ws`` that publishes each message to a channel of Redis for its room. Raise PeerUnavailable without
-    node or npm.
+    """Start a server on Node's ``ws`` that publishes each message to its room's channel in Redis. Raise PeerUnavailable
+    without node or npm.
     """
 
     def handshake(user: RoomUser, room: RoomId) -> Handshake:

@@ -1,8 +1,8 @@
-"""Members of chat rooms who say messages over WebSockets, and what is measured of it: each message is recorded when it
-is answered and when each member of its room receives it.
+"""Members of chat rooms say messages over WebSockets. For each message this module records when it is answered and when
+each member of its room receives it.
 
-The load shares its core with Redis. So a message is recognized by its number, which its ``client_id`` is, and nothing
-else of a frame is parsed.
+The load shares its core with Redis. To save processor time, it parses only the number of a message, which is its
+``client_id``, and no other part of a frame.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ TIMEOUT_S = 30.0
 TEXT = "I am at the gate of the second yard, which bell is yours?"
 _CLIENT_ID, _DIGITS = b'"client_id":"', 10
 _numbers = itertools.count(1)
-"""The numbers of all messages of a run. None is repeated, because a server would answer it with the first message."""
+"""The numbers of all messages of a run. No number is used twice, because a server would answer the second use with the
+first message.
+"""
 
 
 class Dialect(NamedTuple):
@@ -115,7 +117,7 @@ class TalkTimes(msgspec.Struct):
 
 class Talk:
     """One run of talking in all rooms. ``rooms`` are the connected members of each room. Without ``rate``, every member
-    says the next message as soon as all have the last one, for ``seconds``. With ``rate``, so many messages a second
+    says the next message as soon as all have the last one, for ``seconds``. With ``rate``, that many messages a second
     are said at fixed times, by one member after the other, and the delays count from those times.
     """
 

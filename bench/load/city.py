@@ -35,8 +35,9 @@ EARLIER_OFFER_COUNT = 5
 """The number of technicians who have an offer of a job before its match is checked."""
 EARTH_RADIUS_M = 6372797.560856
 TIE_TOLERANCE_M = 1.0
-"""The index stores positions with an error of about 0.6 m: two technicians whose distances differ by less than this may
-change places at the end of a result."""
+"""The index stores positions with an error of about 0.6 m: the order of two technicians at the end of a result is not
+checked when their distances differ by less than this.
+"""
 
 Position = tuple[float, float]
 
@@ -202,7 +203,9 @@ class City:
         return sorted(scored)
 
     def require_expected(self, search: str, names: list[str], right: list[tuple[float, str]]) -> None:
-        """Raise BenchError unless ``names`` are the first of the ranking ``right``, apart from ties at its end."""
+        """Raise BenchError unless ``names`` are the first technicians of the correct ranking ``right``. At the end of
+        the list, technicians with nearly equal distances may replace each other.
+        """
         values, best = {name: value for value, name in right}, right[:MATCH_COUNT]
         unexpected = set(names) ^ {name for _, name in best}
         edge = best[-1][0] if best else 0

@@ -138,7 +138,7 @@ class Claimant(asyncio.Protocol):
 
 
 async def create_claimants(listeners: Sequence[socket.socket]) -> list[Claimant]:
-    """Return a claimant for each socket. Each socket is past its ``connect``."""
+    """Return a claimant for each socket, on which ``connect`` was already answered."""
     loop = asyncio.get_running_loop()
     claimants = []
     for sock in listeners:

@@ -30,8 +30,9 @@ Row = tuple[Any, ...]
 
 
 def clone_jobs(path: Path, count: int, update: UpdateProgress) -> None:
-    """Bring the number of archived jobs in the database at ``path`` to ``count``, by copies of those that it has.
-    ``update`` gets the number so far."""
+    """Copy archived jobs in the database at ``path`` until it has ``count``. ``update`` is called with the number so
+    far.
+    """
     with closing(sqlite3.connect(path)) as database:
         columns = {table: _columns(database, table) for table in (*TABLES, *ROWS_OF_ROOMS)}
         originals = [job for (job,) in database.execute("SELECT id FROM jobs ORDER BY id")]

@@ -32,8 +32,8 @@ from engine.types import TechnicianId, UserId
 
 METRES_A_FIX, TIMEOUT_S = 80.0, 60.0
 FIXES_A_CALL, FIXES_A_TURN = 64, 8
-"""How many fixes are stored in one call, and how many are sent over WebSockets in one turn: a gateway shall not find
-more in its sockets at once than in a city.
+"""How many fixes one script call stores, and how many are sent over WebSockets in one turn of the event loop. The
+second number is small, because in a real city a gateway never finds many fixes in its sockets at once.
 """
 DEGREE_M = 111_195.0
 
@@ -113,8 +113,8 @@ class Driver:
 
 
 def connectable(drivers: Sequence[Driver], spare_files: int) -> Sequence[Driver]:
-    """Return those drivers who can have a WebSocket: as many as the limit of open files allows beside ``spare_files``.
-    The limit of the server is the same.
+    """Return the drivers who get a WebSocket: as many as this process may have open files, minus ``spare_files``. The
+    server has the same limit of open files.
     """
     return drivers[: max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - spare_files)]
 
@@ -140,7 +140,7 @@ def _location_frame(fix: Fix) -> bytes:
 
 class Traffic:
     """The drivers of a city, each of whom sends a fix every ``interval_s`` seconds, evenly, one after the other. The
-    few drivers in ``quiet`` do the same in a corner of the map, as a second series.
+    few drivers in ``quiet`` do the same in a corner of the map that has no other drivers, as a second measurement.
     """
 
     def __init__(self, zone: SeededZone, drivers: Sequence[Driver], quiet: Sequence[Driver], interval_s: float) -> None:
@@ -149,8 +149,8 @@ class Traffic:
         self._place = self._quiet_place = 0
 
     async def drive(self, until: float) -> int:
-        """Send fixes until the monotonic time ``until``. Return their number: fewer than planned where the load's core
-        does not suffice.
+        """Send fixes until the monotonic time ``until``, and return their number. It is less than planned if the core
+        of the load is too slow.
         """
         drivers, quiet, began = self._drivers, self._quiet, time.monotonic()
         size = FIXES_A_TURN if drivers[0].connection else FIXES_A_CALL
@@ -169,7 +169,7 @@ class Traffic:
 
 
 async def _send_fixes(batches: FixBatches, drivers: Sequence[Driver]) -> None:
-    """Send the next fix of each driver, and wait until those are stored that are not sent over WebSockets."""
+    """Send the next fix of each driver. Wait until the script has stored the fixes of the drivers without a WebSocket."""
     outcomes: list[asyncio.Future[FixOutcome]] = []
     for driver in drivers:
         if driver.connection is not None:

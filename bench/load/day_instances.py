@@ -1,5 +1,6 @@
-"""Create days to plan from a seed: jobs at places of an artificial city or of a trace of pickups, and technicians with
-shifts. ``check_day`` checks solutions; it shares only the description of the day with the planner.
+"""Create days for the day planner from a seed: jobs at places of an artificial city or of a trace of pickups, and
+technicians with shifts. ``check_day`` checks solutions, and uses no code of the planner except the description of the
+day.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ WINDOW_S = 2 * 3600
 WINDOW_SHARE = 0.6
 DURATIONS_MIN = (20, 30, 40, 50)
 TRAVEL_S_PER_KM, TRAVEL_EXPONENT = 150.0, 0.75
-"""A ride of ``km`` kilometres as the crow flies takes 150 s × km ^ 0.75: the travel times before any are learnt."""
+"""A ride of ``km`` kilometres as the crow flies takes 150 s × km ^ 0.75. Callout uses these travel times before it has
+learnt any.
+"""
 CENTRES, CITY_KM, CENTRE_KM = 6, 12.0, 2.0
-"""A made-up city: a third of its places are anywhere, the others lie around centres."""
+"""The artificial city: how many centres it has, its width, and the spread of places around a centre (km). A third of
+the places are anywhere, the others lie around centres.
+"""
 
 
 def made_up_places(random: Random, number: int) -> list[Place]:
-    """Return places of an artificial city: two thirds of them around some centres, the others anywhere in the city."""
+    """Return ``number`` places of the artificial city: two thirds of them around its centres, the others anywhere."""
     km = 1000 / METRES_PER_DEGREE
     centres = [(random.uniform(-1, 1) * CITY_KM, random.uniform(-1, 1) * CITY_KM) for _ in range(CENTRES)]
     places = []
@@ -42,8 +47,8 @@ def made_up_places(random: Random, number: int) -> list[Place]:
 
 
 def make_day(random: Random, pool: Sequence[Place] | None, jobs: int, technicians: int) -> DayProblem:
-    """Return a day: places from ``pool`` (None: of an artificial city), four skills of which each technician has two,
-    windows of two hours for three of five jobs, and shifts of ten hours that begin at home.
+    """Return a day. Its places come from ``pool``, or from an artificial city if ``pool`` is None. Each technician has
+    two of four skills. Three of five jobs have a window of two hours. Shifts have ten hours and begin at home.
     """
     number = jobs + technicians
     places = random.sample(pool, number) if pool else made_up_places(random, number)

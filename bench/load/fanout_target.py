@@ -29,7 +29,7 @@ WARMUP_EVENTS = 3
 
 
 def _control_request(events: int) -> bytes:
-    """Return the request to the peers that have a control socket: one byte an event."""
+    """Return the request for ``events`` events to a peer with a control socket: one byte for each event."""
     return b"!" * events
 
 
@@ -111,8 +111,8 @@ async def start_callout(rig: Rig, count: int, *, roles: str) -> FanoutTarget:
 async def connect_technicians(
     rig: Rig, zone: SeededZone, server: str, users: Sequence[str], *, folder: str = "data"
 ) -> list[socket.socket]:
-    """Open a session for each technician, with an account and a token of their own, and return the sockets. ``folder``
-    is the server's data directory.
+    """Open a WebSocket for each technician, who has their own account and token, and return the sockets. ``folder`` is
+    the server's data directory, which has the key for tokens.
     """
     await gather_in_batches(zone.create_account(user, "technician") for user in users)
     signer = Signer.load_or_create(rig.folder / folder / "signing.key")

@@ -1,4 +1,6 @@
-"""Bodies that were made to keep a server busy: photos, signatures and JSON. Each is as large as its route takes it."""
+"""Bodies of requests that are built to keep a server busy: photos, signatures and JSON. Each has the largest size that
+its route accepts.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ MANY = 1 << 20
 
 
 class Hostile(NamedTuple):
-    """A request: ``path`` may contain ``{job}``. An upload has bytes of an image."""
+    """A request: ``path`` may contain ``{job}``. The body of an upload is an image."""
 
     name: str
     path: str
@@ -42,7 +44,9 @@ def png_chunk(kind: bytes, content: bytes = b"") -> bytes:
 
 
 def _png(*chunks: bytes, size: int = photos.MAX_BYTES) -> bytes:
-    """Return a PNG with these chunks, the last repeated up to a size, and then pixels and an end."""
+    """Return a PNG with these chunks, the last one repeated until the file has ``size`` bytes, and then the pixels and
+    the end chunk.
+    """
     start = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 0))
     end = png_chunk(b"IDAT", zlib.compress(bytes(65 * 64))) + png_chunk(b"IEND")
     fixed = start + b"".join(chunks[:-1])
@@ -50,7 +54,7 @@ def _png(*chunks: bytes, size: int = photos.MAX_BYTES) -> bytes:
 
 
 def _jpeg(segments: bytes, data: bytes) -> bytes:
-    """Return a JPEG with these segments, and then a scan with this data."""
+    """Return a JPEG with these segments, and then a scan with ``data`` as its compressed pixels."""
     frame = _segment(0xC0, b"\x08\0\x40\0\x40\x01\x01\x11\0")
     scan = _segment(0xDA, b"\1\1\0\0\x3f\0")
     return b"\xff\xd8" + segments + frame + scan + data + b"\xff\xd9"

@@ -79,7 +79,7 @@ PEER_STARTERS: dict[str, Callable[[Rig, int], IdleServer]] = {
 def _start_with_payload(
     rig: Rig, command: list[str], path: str, steps: tuple[HandshakeStep, ...], count: int
 ) -> IdleServer:
-    """Start a server that first reads the payload of its broadcasts and then writes its port."""
+    """Start a server that first reads the payload of its broadcasts from its input and then prints its port."""
     child = rig.spawn("peer", command, core=SERVER_CORE, feed=b"{}")
     port = child.read_first_line()["port"]
     return IdleServer(child, port, [Handshake(upgrade_request("127.0.0.1", path), steps)] * count)

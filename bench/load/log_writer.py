@@ -14,10 +14,11 @@ from engine.store import keys
 
 EVENT_TYPE = "announcement.bench"
 CHANNELS_PER_EVENT = 11
-"""The channels of each event of ``append_many``: ten users and a role, as when ten technicians lose a job to an
-eleventh."""
+"""The number of channels of each event of ``append_many``: ten users and a role. An event has so many when ten
+technicians lose a job to an eleventh.
+"""
 ABSENT_USERS = 100_000
-"""The number of users to whom those events are addressed. None of them is connected."""
+"""The number of users to whom the events of ``append_many`` are addressed. None of them is connected."""
 
 _EVENT_DATA = msgspec.json.encode(
     {

@@ -1,4 +1,6 @@
-"""What the processes of a server and its stores hold at a moment, and how fast each of it grows."""
+"""Samples of the memory and storage that a server uses (its processes, Redis, data directory), and how fast each figure
+grows.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from engine.types import DEFAULT_ZONE
 MIB = 2**20
 SCAN_COUNT = 500
 _IDS = re.compile(r"(?<=:)(?:[^:}]*\d[^:}]*|cli_[a-z]+)")
-"""The parts of a key that name one object: they have a digit, or are the ids of ``callout token``."""
+"""The parts of a Redis key that name one object. They contain a digit, or are ids that the command ``callout token``
+gives to users.
+"""
 COLUMNS = {
     "server_mib": ("the server's processes, RSS", "MiB"),
     "valkey_mib": ("Valkey, RSS", "MiB"),
@@ -32,11 +36,11 @@ COLUMNS = {
     "archive_lag": ("events not archived yet", ""),
     "sqlite_mib": ("SQLite", "MiB"),
 }
-"""What a table shows of the samples: name and unit."""
+"""The figures of a sample that the table shows, each with its name and unit."""
 
 
 class Sample(msgspec.Struct):
-    """What a server holds ``at_s`` seconds after the start of the run; sizes are in MiB."""
+    """What a server uses ``at_s`` seconds after the start of the run. Sizes are in MiB."""
 
     at_s: float
     server_mib: float
@@ -63,7 +67,7 @@ class SampledServer:
         self._server_pid, self._valkey_pid, self._client, self._data = server_pid, valkey_pid, client, data
 
     async def sample(self, at_s: float) -> Sample:
-        """Return what the server holds now."""
+        """Return a sample of what the server uses now."""
         server = _with_descendants(self._server_pid, but=self._valkey_pid)
         memory, space = await self._client.info("memory"), await self._client.info("keyspace")
         database = space.get("db0", {"keys": 0, "expires": 0})
@@ -85,7 +89,7 @@ class SampledServer:
         )
 
     async def census(self) -> dict[str, KeyKind]:
-        """Return what is in Redis by the kind of key, with and without a TTL."""
+        """Return the number and the bytes of the keys in Redis for each kind of key, with and without a TTL."""
         kinds: dict[str, KeyKind] = defaultdict(KeyKind)
         cursor = 0
         while True:
@@ -134,7 +138,7 @@ def slope_a_minute(samples: Sequence[Sample], name: str) -> float:
 
 
 def samples_table(samples: Sequence[Sample]) -> Table:
-    """Return the table of what was sampled: after the warm-up, in the middle, at the end, and the slope."""
+    """Return the table of the samples: after the warm-up, in the middle, at the end, and the slope."""
     table = Table("what", "after the warm-up", "middle", "end", "unit", "a minute", title="What the server holds")
     shown = samples[0], samples[len(samples) // 2], samples[-1]
     for name, (text, unit) in COLUMNS.items():
@@ -144,7 +148,7 @@ def samples_table(samples: Sequence[Sample]) -> Table:
 
 
 def kinds_table(before: dict[str, KeyKind], after: dict[str, KeyKind]) -> Table:
-    """Return the table of the kinds of keys at the end, those first that have grown most."""
+    """Return the table of the kinds of keys at the end. The kinds that have grown most come first."""
     table = Table("key", "without a TTL", "KiB", "grown by", "with a TTL", "KiB", "grown by", "TTL, s", title="Redis")
     rows = [(kind, before.get(kind, KeyKind()), after.get(kind, KeyKind())) for kind in {**before, **after}]
     rows.sort(key=lambda row: _total_bytes(row[1]) - _total_bytes(row[2]))
@@ -167,7 +171,7 @@ def _kib_text(size: int) -> str:
 
 
 def steepest_process(samples: Sequence[Sample]) -> float:
-    """Return the growth (MiB a minute) of that process of the server which grows fastest."""
+    """Return the growth (MiB a minute) of the server's process that grows fastest."""
     lasting = set.intersection(*({*sample.processes_mib} for sample in samples))
     minutes = [sample.at_s / 60 for sample in samples]
     return max(linear_regression(minutes, [each.processes_mib[pid] for each in samples]).slope for pid in lasting)

@@ -23,7 +23,7 @@ from bench.questions.wave import CITY_CORNER, offset_position
 from bench.rig import BenchError
 
 ANSWERED_EVERY = 100
-"""One in so many technicians asks for replies."""
+"""One technician out of this many asks for replies."""
 PASSES_UNDER_WAY = 2
 TIMEOUT_S = 30.0
 
@@ -72,7 +72,8 @@ class FixPasses:
 
     def _frame(self, mover: Mover, place: int, number: int, began: float) -> bytes:
         lat, lon = mover.advance()
-        # Each time is later than that of the pass before, and none is so old that it says something of the clock.
+        # The time of each fix is later than in the pass before, and never so old that the server would suspect the
+        # clock of the device.
         at = datetime.fromtimestamp(began + number / 1000, UTC).isoformat(timespec="milliseconds")
         fix = {"op": "location", "lat": lat, "lon": lon, "at": at, "accuracy": 8.5, "speed": 6.1, "heading": 92.5}
         asks = {"id": self._first_id + number} if requests_reply(place) else {}

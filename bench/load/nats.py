@@ -19,7 +19,7 @@ from bench.rig import SERVER_CORE, BenchError, Child, Rig, wait_for_port
 
 SUBJECT = b"bench"
 CONNECT = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
-"""What a client sends first; without ``verbose`` only PING has a reply."""
+"""The first message of a client. Without ``verbose`` the server replies only to PING."""
 
 
 def start_server(rig: Rig) -> tuple[Child, int, int]:

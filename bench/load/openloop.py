@@ -1,8 +1,9 @@
 """Claims at fixed times (open loop): each is sent at its own time, whether or not earlier claims have their
 replies.
 
-A client that waits for its replies slows down with its server and never measures the queue that it avoids. Here the
-times are fixed beforehand, and the latency of a claim counts from the time at which it was due, whenever it was sent.
+A client that waits for each reply slows down together with its server. Therefore it never measures the queue that would
+grow at a fixed rate. Here the times are fixed beforehand, and the latency of a claim counts from the time at which it
+was due, whenever it was sent.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from engine.process.signer import Signer, sign_token
 from engine.types import JobId, UserId
 
 SEND_PAUSE_S = 0.001
-"""The pause between two sends. The loop's clock has whole milliseconds: half a millisecond would be no pause, and the
-load would use up the core that it shares with Redis."""
+"""The pause between two sends. The clock of the event loop counts whole milliseconds. With a pause of half a
+millisecond the load would not sleep at all, and would use up the core that it shares with Redis.
+"""
 TIMEOUT_S = 60.0
 _DAY_MS = 86_400_000
 _REPLY_PREFIX, _ACCEPTED_PREFIX, _AT_FIELD = b'{"id":', b'{"type":"job.accepted"', b'"at":"'
@@ -72,7 +74,7 @@ class Claimer(Client):
 
 
 class ClaimSchedule:
-    """One run: ``rate`` claims a second, each sent by the claimer of the squad that has the job's offers."""
+    """One run with ``rate`` claims a second. Each claim is sent by the claimer whose squad has the offers of the job."""
 
     def __init__(self, claimers: Sequence[Claimer], jobs: Sequence[tuple[JobId, int]], rate: float) -> None:
         self.latencies = ClaimLatencies()
@@ -166,6 +168,6 @@ async def offer_jobs(zone: SeededZone, squads: int, count: int) -> list[tuple[Jo
 
 
 def percentile(latencies: Sequence[float], share: float) -> float:
-    """Return the value that the part ``share`` (0 to 1) of the latencies do not exceed."""
+    """Return the latency that the fraction ``share`` (0 to 1) of the claims does not exceed."""
     ordered = sorted(latencies)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -1,9 +1,9 @@
-"""A process that asks a server the same small question all the time, on one connection, and writes how long each answer
+"""A process that requests ``/healthz`` of a server again and again, on one connection, and writes how long each answer
 took: ``python -m bench.load.pinger PORT FILE``.
 
 While the event loop of the server does one long step, it answers nobody. So the longest answer shows the longest step.
-It is a process of its own, because the process that sends the load is busy itself. The two share a core, so the kernel
-gives the time at which an answer arrived: the pinger may read it later.
+The pinger is a separate process, because the process that sends the load is busy. Both share a core, so the pinger may
+read an answer late. Therefore the time of arrival comes from the kernel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PAUSE_S = 0.0005
-"""How long the pinger sleeps between two questions: a step is found to half a millisecond."""
+"""How long the pinger sleeps between two requests. So the length of a step is measured to half a millisecond."""
 FLUSH_PINGS = 20
 _QUESTION = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
@@ -27,7 +27,7 @@ _TIMESPEC = struct.Struct("qq")
 
 
 class Ping(NamedTuple):
-    """One question: when it was sent (s of the machine's monotonic clock), and how long the answer took (ms)."""
+    """One request: when it was sent (s of the machine's monotonic clock), and how long the answer took (ms)."""
 
     at_s: float
     took_ms: float
@@ -41,7 +41,7 @@ def read_pings(file: Path, since_s: float, until_s: float) -> list[Ping]:
 
 
 def main(port: int, file: Path) -> None:
-    """Ask until this process is ended."""
+    """Send requests until this process is ended."""
     with socket.create_connection(("127.0.0.1", port)) as server, file.open("w") as out:
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)

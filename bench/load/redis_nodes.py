@@ -19,7 +19,7 @@ CLUSTER_TIMEOUT_S = 30.0
 
 
 class RedisNodes(NamedTuple):
-    """A started Redis: its URL for Callout, its primaries, and the zones that are on it, the same number on each."""
+    """A started Redis: its URL for Callout, its primaries, and its zones, of which each primary has the same number."""
 
     url: str
     primaries: list[Child]

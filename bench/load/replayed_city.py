@@ -2,8 +2,9 @@
 engine assigns them, and technicians travel, work and become free.
 
 The zone's clock jumps from one event to the next one, and stands still in between. Therefore a loaded machine gives the
-same figures as a quiet one. Leases and the age of positions do not count, because the apps of the technicians are not
-simulated: the zone counts as reopened at each move of the clock, so that its grace never ends.
+same figures as a quiet one. The apps of the technicians are not simulated, so leases and positions must not run out.
+Therefore each move of the clock also marks the zone as just reopened: during the grace after that, leases and positions
+stay valid.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ from server.simulation.pickups import Pickup
 
 ADMIN = Principal(UserId("cli_admin"), "admin", "Admin")
 SPEED_M_S, DETOUR = 6.0, 1.3
-"""How fast technicians travel, by road, and how much longer the road is than the straight distance."""
+"""The speed of technicians on the road, and by which factor the road is longer than the straight distance."""
 WORK_S, WORK_SIGMA = 1200.0, 0.5
 """The mean length of a job, and the spread of its logarithm."""
 LOG_PAGE = 1_000
 HELD_MS = 900
-"""How long the zone's clock stands still after a move (ms of real time). Redis' time plus the skew is set back by it;
-the zone's time never steps back, and a step back of less than a second is waited out (lua/lib/clock.lua)."""
+"""How long the zone's clock stands still after a move (ms of real time). After a move, the clock skew is set so that
+Redis' time plus the skew is this much earlier than the zone's time. The zone's time never goes back: it stands still
+until the sum has caught up, if the step back is less than a second (lua/lib/clock.lua).
+"""
 PROGRESS_RIDES = 500
 
 BLUEPRINT = """
@@ -62,11 +65,11 @@ finish = {{ by = ["holder"], from = ["held"], to = "over", event = "job.status" 
 "job.assigned" = {{ to = ["holder", "ops"] }}
 "job.status" = {{ to = ["ops"] }}
 """
-"""The blueprint of a policy: the shortest one in which the engine assigns."""
+"""The shortest blueprint in which the engine assigns jobs, with the policy to measure."""
 
 
 class Ride(NamedTuple):
-    """One replayed pickup: the time (s) until it had a technician, and the technician's distance (m)."""
+    """One replayed pickup: the time from its booking until it was assigned (s), and the distance of its technician (m)."""
 
     waited_s: float
     pickup_m: float
@@ -138,8 +141,8 @@ class ReplayedCity:
                 print_progress(f"  {reported:,} of {len(self._pickups):,} jobs taken, {hours:.1f} simulated hours")
 
     async def time_window(self, seed: int, jobs: int, valkey: Child) -> WindowTimes:
-        """Book ``jobs`` jobs at places of the pickups while all technicians are free, and run one window with all of
-        them. Return the times of the window and its takes.
+        """Book ``jobs`` jobs at places of the pickups while all technicians are free, and let the engine assign all of
+        them in one matching window. Return the times of the window with its assignments.
         """
         random = Random(seed)
         service, customer = await self._prepare(random)

@@ -1,4 +1,4 @@
-"""Clients that reconnect and resume: what each received over all its connections."""
+"""Clients that reconnect and resume. Each records the events that it received over all its connections."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ produce.
 
 ``account_put``, ``technician_put``, ``technician_online``, ``job_create`` and ``wave_open`` create accounts,
 technicians, jobs and offers. They are called with their arguments by name, as each script's header lists them, so that
-every key, index and event exists. SQL and HTTP are skipped; no write to Redis is.
+every key, index and event exists. SQL and HTTP are skipped, but no write to Redis is skipped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ZONE = DEFAULT_ZONE
 SERVICE = ServiceId("plumbing")
 LEASE_MS = 90_000
 CLAIM, STEPS = "claim", ("depart", "arrive", "start", "complete")
-"""The commands of a whole job of ``home_service``, in order."""
+"""The commands of a job of ``home_service`` from its claim to its end, in order."""
 LIFETIME_MS = 3_600_000
 """The lifetime of offers and jobs, longer than a run: a benchmark measures claims, not expiry."""
 BATCH_SIZE = 512
@@ -57,7 +57,8 @@ async def open_seeded_zones(
 
 
 async def _open_new_zones(store: Store, shard: Shard, pipe: Pipeline, zones: Sequence[Zone]) -> None:
-    # A benchmark has no database: it uses the id that a server stored before, and otherwise removes its own id.
+    # A benchmark has no database. If a server stored its database's id in Redis before, use that id. Otherwise remove
+    # the id that this function stored.
     for zone in zones:
         database_id = await pipe.submit_urgent("HGET", keys.zone_meta(zone), "database")
         database = database_id.decode() if database_id else "bench"
@@ -276,7 +277,9 @@ async def bring_squads_online(zone: SeededZone, squads: int, *, first: int = 0) 
 
 
 async def gather_in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:
-    """Await all of ``work``, ``BATCH_SIZE`` at a time: the store's pipeline packs them, and its queue stays short."""
+    """Await all of ``work``, ``BATCH_SIZE`` at a time. The store's pipeline sends their commands together, and its
+    queue stays short.
+    """
     results: list[Any] = []
     it = iter(work)
     while batch := list(itertools.islice(it, BATCH_SIZE)):

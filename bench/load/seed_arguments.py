@@ -30,7 +30,7 @@ KEYS: dict[str, Callable[[Zone, Arguments], str]] = {
     "req": lambda zone, a: keys.idempotency_record(zone, a["principal"], a["key"]),
     "ref": lambda zone, a: keys.booking_references(zone, a["principal"]),
 }
-"""The key for each name of a script's header, from the zone and the arguments."""
+"""For each name of a key in the scripts' headers, the function that returns the key for a zone and arguments."""
 
 
 def request_arguments(principal: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Thousands of WebSocket clients in one process, each as cheap as Python can make it.
 
-Raw protocols on uvloop, which share a core with Redis. Frames are distinguished by their first bytes, and nothing is
-parsed without need. A client opens its socket, does the steps of its handshake, and from then on
+The clients share a core with Redis. So they are plain asyncio protocols on uvloop, distinguish frames by their first
+bytes, and parse only what they need. A client opens its socket, does the steps of its handshake, and from then on
 answers pings and passes every other payload to ``on_payload``.
 """
 

@@ -28,7 +28,7 @@ MIN_INTERVAL_S = 0.5
 """The shortest time between two fixes of one technician: a gateway sends at most five positions of a job a second."""
 LAST_WAIT_S = 1.0
 MIN_RECEIVED_SHARE = 0.9
-"""The share of the fixes that must arrive: positions may be lost, and nearly none is."""
+"""The share of the fixes that must arrive: the server may drop positions, but drops almost none."""
 
 
 class Follower(Client):
@@ -55,7 +55,7 @@ class TrackedJob:
         self._fixes = 0
 
     def send_fix(self, due: float) -> None:
-        """Send the next fix, which was due at this time."""
+        """Send the next fix, which was due at the time ``due``."""
         self._fixes += 1
         lat, lon = offset_position(self._place, self._fixes * METRES_A_FIX, 0)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -27,7 +27,7 @@ Reader = TypeVar("Reader", bound=Client)
 POSITION_PREFIX = b'{"type":"position"'
 """The beginning of the payload of each position."""
 SHARING_COMMAND = "depart"
-"""The command of ``home_service`` from which on the customer sees the technician."""
+"""The command of ``home_service`` after which the customer sees the technician's position."""
 TOKEN_S, TIMEOUT_S = 7200, 60.0
 
 
@@ -83,9 +83,9 @@ async def open_watchers(
     technicians: Sequence[WatchedTechnician],
     create: Callable[[Handshake, str], Reader],
 ) -> list[Reader]:
-    """Book a job with each technician, who is online, bring it to a state in which the customer may follow their
-    position, and connect the customers. Return the connections in the order of the technicians. ``create`` makes a
-    connection from its handshake and the technician's id.
+    """Book a job for each of the technicians, who are online. Bring it to a state in which the customer may follow the
+    technician's position, and connect the customer. Return the connections in the order of the technicians. ``create``
+    makes a connection from its handshake and the technician's id.
     """
     customers = [UserId(f"user_w{number}") for number in range(len(technicians))]
     await gather_in_batches(zone.create_account(customer, "customer") for customer in customers)
@@ -102,7 +102,7 @@ async def open_watchers(
 
 
 async def _start_shared_job(zone: SeededZone, technician: WatchedTechnician, customer: str) -> None:
-    """Book a job at the technician, who claims it and sets off."""
+    """Book a job at the place of the technician, who claims it and departs."""
     job = await zone.create_job(technician.lat, technician.lon, customer=customer)
     await zone.run(zone.wave_call(job, 1, size=5, radius_m=1_000))
     await zone.run(zone.claim_call(job, technician.id))

@@ -1,4 +1,4 @@
-"""``callout serve`` with several gateways on one port, and the claims that their clients make in several zones."""
+"""Start ``callout serve`` with several gateways on one port, and measure the claims of its clients in several zones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class WorkerGateways(msgspec.Struct):
         return f"WebSocket, {self.workers} worker{'s' if self.workers > 1 else ''}"
 
     async def measure(self, count: int) -> None:
-        """Add one round: ``count`` claims over WebSocket, as many in each zone, one in flight for each claimant."""
+        """Measure one round: ``count`` claims over WebSocket, the same number in each zone, with one in flight for each
+        claimant.
+        """
         frames: list[list[bytes]] = []
         for index, (zone, connected) in enumerate(zip(self.zones, self.claimants, strict=True)):
             first = index * SQUADS_PER_ZONE
@@ -52,14 +54,16 @@ class WorkerGateways(msgspec.Struct):
         before = _cpu_s_of_tree(self.server.pid)
         with pin_to_core(LOAD_CORE):
             times = await claimants.run_claims([one for group in self.claimants for one in group], frames)
-        await asyncio.sleep(0.5)  # the events of the last claims are handed on
+        await asyncio.sleep(0.5)  # wait until the gateways have also sent the events of the last claims
         self.per_s.append(times.per_second)
         self.p99_ms.append(times.percentile(0.99) if times.claims else 0.0)
         self.cpu_us.append((_cpu_s_of_tree(self.server.pid) - before) / times.claims * 1e6)
 
 
 async def start_gateways(rig: Rig, stack: AsyncExitStack, workers: int, sockets: int) -> WorkerGateways:
-    """Start ``callout serve`` with ``workers`` gateways, and connect ``sockets`` claimants, as many in each zone."""
+    """Start ``callout serve`` with ``workers`` gateways, and connect ``sockets`` claimants, the same number in each
+    zone.
+    """
     nodes = await start_nodes(rig, 1, ZONES)
     folder = f"gateways-{workers}"
     env, cwd = {"CALLOUT_WORKERS": str(workers)}, declare_zones(rig.folder / f"{folder}-settings", nodes.zones)
@@ -76,7 +80,9 @@ async def start_gateways(rig: Rig, stack: AsyncExitStack, workers: int, sockets:
 
 
 def declare_zones(directory: Path, zones: Sequence[str]) -> Path:
-    """Write a ``callout.toml`` that declares the zones beside ``main``, each a square, and return its directory."""
+    """Write a ``callout.toml`` that declares the zones next to the zone ``main``, each a square on the map. Return its
+    directory.
+    """
     directory.mkdir()
     tables = []
     for west, zone in enumerate(each for each in zones if each != "main"):

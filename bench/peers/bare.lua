@@ -1,5 +1,6 @@
--- The least that a claim could do: read the job, change it, store the request, append the event. Four commands, without
--- checks of the technician, offers or lists: the cost of Redis itself, with which job_claim is compared.
+-- The least that a claim could do in four commands: read the job, change it, store the request, append the event. It
+-- does not check the technician and writes no offers or lists. So its time is the cost of Redis itself, with which
+-- job_claim is compared.
 if redis.call('HGET', KEYS[1], 'status') ~= 'broadcasted' then return {'TAKEN'} end
 redis.call('HSET', KEYS[1], 'status', 'accepted', 'holder', ARGV[1])
 redis.call('SET', KEYS[2], 'OK', 'PX', 600000)

@@ -16,7 +16,7 @@ from bench.peers import scipy_assignment, vroom
 CENTRIFUGO = GoProgram("centrifugo", "github.com/centrifugal/centrifugo/v6", "v6.9.1")
 NATS = GoProgram("nats-server", "github.com/nats-io/nats-server/v2", "v2.15.3")
 TILE38 = GoProgram("tile38-server", "github.com/tidwall/tile38/cmd/tile38-server", "v0.0.0-20260106163517-48aa3d2f3034")
-"""The release 1.37.0. Its tag has no ``v``, so that Go knows it only by its commit."""
+"""Tile38's release 1.37.0. Its Git tag does not begin with ``v``, so Go can name it only by its commit."""
 
 
 class Peer(NamedTuple):

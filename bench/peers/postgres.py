@@ -1,7 +1,7 @@
 """The claim in PostgreSQL: compare-and-set of the job, its ten offers, an audit row, the idempotency key.
 
-Two forms, both fair: a transaction of four statements, as an application writes it, and the same four in one stored
-procedure with one round trip, the best that PostgreSQL offers. Each does less than Callout's claim (no index of
+It has two forms: a transaction of four statements, as an application writes it, and one stored procedure with the same
+four statements and one round trip, the fastest that PostgreSQL offers. Each does less than Callout's claim (no index of
 available technicians, no lists of offers, one event instead of two). PostgreSQL has its defaults
 (``synchronous_commit`` on) and may use both cores; its client shares the server's core. It uses sixteen connections: on
 two cores more and fewer were slower.

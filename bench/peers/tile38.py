@@ -1,6 +1,6 @@
 """Tile38, a geo index with Redis' protocol: built by ``go install``, filled with the same technicians.
 
-It does not know which technicians are suitable: its result is what Callout's index alone would return.
+Tile38 does not know which technicians are suitable. Its result corresponds to that of Callout's geo index alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""VROOM as a planner of a day, by the package ``pyvroom`` (the extra ``routing``)."""
+"""VROOM, another planner of technicians' days, called through the package ``pyvroom`` (the extra ``routing``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.rig import PeerUnavailable
 from engine.rules.routing import DayProblem
 
 EXPLORATION = 5
-"""VROOM's greatest effort."""
+"""VROOM's exploration level: 5 is its highest search effort."""
 
 
 def load_vroom() -> Any:
@@ -31,7 +31,7 @@ def read_version() -> str:
 
 
 def solve(problem: DayProblem) -> list[list[int]]:
-    """Return VROOM's tours, found with one thread."""
+    """Return the tours that VROOM finds for this day with one thread."""
     vroom, numpy = load_vroom()
     skills = {name: number for number, name in enumerate(sorted({visit.skill for visit in problem.visits}))}
     known = range(problem.nowhere)

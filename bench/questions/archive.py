@@ -3,8 +3,8 @@
 The log has the events of whole jobs (booking, a wave of ten offers, a claim, four steps), made by the engine's
 scripts. A process reads it in the archiver's batches and writes each to SQL in one transaction, as the archiver does:
 events, channels, jobs and their states, offers, rooms, audit tree, checkpoint. Two processes have two zones and one
-database. Beside it, a process stores only the events, by COPY to PostgreSQL or one INSERT of many rows to SQLite: no
-archive can do less.
+database. For comparison, a process stores only the events, by COPY to PostgreSQL or one INSERT of many rows to SQLite.
+No archive can do less.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ async def _archive(rig: Rig, zone: SeededZone, redis: str, database: str, kind: 
     """Let ``count`` processes archive the log at the same time, each as a zone of its own."""
     core = SERVER_CORE if count == 1 else ANY_CORE
     workers: list[Child] = []
-    for number in range(count):  # in turn: the first one makes the schema
+    for number in range(count):  # start them one after the other, because the first one creates the database schema
         command = [sys.executable, "-m", "bench.load.archive_worker", redis, f"z{number}", database, kind]
         workers.append(rig.spawn(f"archiver-{number}", command, core=core))
         workers[-1].read_first_line()

@@ -3,7 +3,8 @@
 Members of rooms say messages over WebSockets, and every member of the room receives them. A message is complete when it
 was answered and every member has it, the sender included. For the rate, each member says the next message when the last
 one is complete. For the delay, messages are said at fixed times, and are timed from then until another member receives
-them. A large room is read by a program in C; its delay counts from the moment at which a message is sent.
+them. A program in C reads the sockets of a large room. There the delay counts from the moment at which a message is
+sent.
 
 The peers relay messages through Redis pub/sub: Node's ``ws`` with a channel for each room, and socket.io with its Redis
 adapter. Both store nothing and check nothing: what was said while a member was away is lost.
@@ -31,10 +32,12 @@ from bench.report import Figure, Report, ratio, round_order
 from bench.rig import LOAD_CORE, BenchError, PeerUnavailable, Rig, pin_to_core, print_progress
 
 GOAL_PER_S, GOAL_P99_MS, GOAL_RATE = 8_000, 20.0, 1_000
-"""DESIGN §9, for rooms of two: messages a second, and the delay of 99 in 100 at a rate of messages a second."""
+"""The goals for rooms of two members (docs/design.md, chapter 9): messages a second, and the 99th percentile of the
+delay (ms) at a rate of messages a second.
+"""
 SMALL_SIZES = (2, 3)
 SINK_PAUSE_S = 0.5
-"""The time for the last deliveries of a large room."""
+"""How long the benchmark waits for the last deliveries in a large room."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +67,7 @@ class Costs(NamedTuple):
 
 
 class Side:
-    """A server with its connected chat members, and the costs of all measurements so far, by kind."""
+    """A server with its connected chat members, and the costs of all measurements so far, grouped by the kind of talk."""
 
     def __init__(self, rig: Rig, server: ChatServer) -> None:
         self._rig, self._server = rig, server
@@ -104,8 +107,8 @@ class Side:
         await self._measure(name, talk())
 
     async def _measure_large(self, name: str, seconds: float, rate: int | None = None) -> None:
-        """Let one member speak while the program in C reads all others. Raise BenchError if one of them misses a
-        message.
+        """Let one member send messages while the program in C reads the sockets of all others. Raise BenchError if one
+        of them misses a message.
         """
 
         async def talk() -> tuple[TalkTimes, tuple[float, float]]:

@@ -1,10 +1,10 @@
 """How many claims a second, with ten offers each: through the engine without a socket, and over WebSocket?
 
 Without a socket: calls of the script ``job_claim``, which the engine's own pipeline packs; server code on one core,
-Valkey on the other. Over WebSocket: the gateway on one core, Valkey and the claimants on the other; the nine losers of
-each job are not connected. The peers are the least that Redis could do (a bare script of four commands) and the same
-step in PostgreSQL, in both forms. The engine's own scripts create jobs, technicians and offers beforehand
-(bench/load/seed.py).
+Valkey on the other. Over WebSocket: the gateway on one core, Valkey and the claimants on the other; the other nine
+technicians with an offer of the same job are not connected. The peers are the least that Redis could do (a bare script
+of four commands) and the same step in PostgreSQL, in both forms. The engine's own scripts create jobs, technicians and
+offers beforehand (bench/load/seed.py).
 """
 
 from __future__ import annotations

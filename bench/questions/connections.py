@@ -33,8 +33,9 @@ from engine.types import UserId
 SHARED_USERS = 30
 """The number of users who share all connections in the run where each user has many."""
 WARMUP_CONNECTIONS = 16
-"""The connections that are opened before memory is first read: memory that a process allocates only once does not
-belong to an idle connection."""
+"""The number of connections that are opened before memory is first read. The server then has allocated what it
+allocates only once, which is not a cost of an idle connection.
+"""
 PING_S, PONG_S = 5, 4
 PING_TIMEOUT_S = 60.0
 OWN, SHARED = "Callout", "Callout, shared"
@@ -149,8 +150,8 @@ async def _wait_for_pings(clients: Sequence[Client]) -> None:
 
 
 def _memory_kib(child: Child) -> dict[str, int]:
-    """Return the process's memory in KiB by the kernel's names: ``Pss`` is ``Rss`` with shared memory divided among the
-    processes that share it.
+    """Return the process's memory in KiB, by the names that the kernel uses: ``Rss`` counts all of its memory, ``Pss``
+    divides shared memory among the processes that share it.
     """
     lines = Path(f"/proc/{child.pid}/smaps_rollup").read_text().splitlines()[1:]
     return {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}

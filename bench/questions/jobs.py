@@ -1,9 +1,9 @@
 """How many whole jobs a second does one core of Redis carry, and which script costs what?
 
 A whole job is a booking, a wave with ten offers, a claim, the four steps of ``home_service`` and its archiving: the
-archiver's reads of the log, the script that records that the job is in SQL, and the trim of the log. No gateway, fix or
-SQL is in the figure. The calls are the engine's own, packed by its pipeline; the clock is the processor time of Redis,
-so that a core that is shared with the load does not distort the figure.
+archiver's reads of the log, the script that records that the job is in SQL, and the trim of the log. The figure
+contains no gateway, no fixes and no SQL. The engine's own pipeline packs the calls. The time is the processor time of
+Redis, so a core that is shared with the load does not distort the figure.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 async def _measure_round(zone: SeededZone, valkey: Child, count: int, costs: dict[str, list[float]]) -> float:
-    """Take ``count`` jobs through all parts, add the cost of each part for one job to ``costs``, and return how many
-    bytes the log has for one job.
+    """Take ``count`` jobs through all parts. Add the processor time of each part for one job to ``costs``. Return how
+    many bytes of the log belong to one job.
     """
     jobs = [(new_job_id(ZONE), number % SQUAD_COUNT) for number in range(count)]
     members = [(job, member_id(squad)) for job, squad in jobs]

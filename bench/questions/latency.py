@@ -37,7 +37,9 @@ GOAL_CLAIMS_PER_S = 2_000
 """The claims a second for which DESIGN §9 sets its goal."""
 P99_GOAL_MS = 10
 RENEWAL_RADIUS_M = 250
-"""The distance from the centre up to which a wave may read technicians; their positions are renewed each step."""
+"""The waves read no technician farther from the centre than this. The positions of the nearer technicians are renewed
+before each step.
+"""
 START_PAUSE_S = 0.25
 """The time for which waves and announcements run before the first claim."""
 

@@ -2,8 +2,8 @@
 
 Each level has a Valkey of its own, and what the level needs: a replica, a sync before each reply, or an archiver that
 copies the log to SQLite or PostgreSQL. The claims are calls of ``job_claim`` through the engine's pipeline, as in
-``claim``: one at a time, then 64 at a time. The time of a claim is that until it is acknowledged. The disk is measured
-too: no level that syncs can be faster than one ``fdatasync``.
+``claim``: one at a time, then 64 at a time. The time of a claim ends when it is acknowledged. The disk is measured too:
+no level that syncs can be faster than one ``fdatasync``.
 """
 
 from __future__ import annotations

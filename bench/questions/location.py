@@ -1,9 +1,9 @@
-"""How many fixes a second does a gateway take, what of them does Redis carry, and how late are they at customers?
+"""How many fixes a second does a gateway accept, how much of Redis do they use, and how late do customers see them?
 
 Technicians drive through a city in which many others are online, and send their positions as fast as they are stored.
-The peer takes the same frames from the same sockets and writes each fix into Redis by a GEOADD for each service: a
-program of one's own would store at least that. It checks nothing and stores no times, and technicians can be found only
-by their place.
+The peer takes the same frames from the same sockets and writes each fix into Redis by a GEOADD for each service of the
+technician: every program for this task would store at least that. The peer checks nothing and stores no times. It can
+find technicians only by their place.
 
 Beside this, at a modest rate: the delay from a fix at the socket of a technician, who is on the way, to its position at
 the socket of their customer.
@@ -37,7 +37,9 @@ from engine.types import TechnicianId, UserId
 PEER = "Node ws, GEOADD"
 GOAL_PER_SECOND = 40_000
 METRES_A_FIX = 60.0
-"""How far apart two fixes are: ten seconds at the mean speed of a city. The index follows every second of them."""
+"""How far apart two fixes are: a technician drives this in ten seconds at the mean speed of a city. Every second fix
+changes the index.
+"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

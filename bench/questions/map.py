@@ -1,17 +1,18 @@
 """What does a console (a page of staff with a zone's live map) cost a gateway, and how late is a fix on it?
 
-A city of technicians drives: each sends a fix every ten seconds, stored by the engine's own script in calls of the
-load, so that the gateway does nothing but serve consoles. Three kinds of consoles look at it over real WebSockets: at
-the whole city, which is a crowd and shown as clusters; at a district of some thousands; and at a quiet corner, where a
-few technicians move. The gateway is measured without consoles and then with all of them.
+All technicians of a city drive, and each sends a fix every ten seconds. The load calls the engine's own script to store
+them, so that the gateway only serves consoles. Three kinds of consoles follow the map over real WebSockets. One shows
+the whole city, where technicians are joined into clusters. One shows a district of some thousands of technicians. One
+shows a quiet corner, where a few technicians move. The gateway is measured without consoles and then with all of them.
 
 Two delays are measured, both until a console has read the frame. The whole delay begins with the time that the script
-gave the fix. A console gets at most one frame in ``--every`` seconds, so where everybody moves a fix waits for the next
-frame, half of that time in the mean. The own delay begins when the next frame was allowed, if that is later.
+gave the fix. A console gets at most one frame in ``--every`` seconds, so where all technicians move, a fix waits for
+the next frame, on average half of ``--every``. The own delay does not contain this wait: it begins when the console's
+next frame is allowed, if that is later than the fix.
 
 With ``--watchers N``, also N customers follow a technician's position, and technicians send their fixes over WebSockets
-of their own, as many as the limit of open files allows. A fix then has the time at which it was sent. At the end the
-last position of every watcher, and every technician's record, must be that of the last fix.
+of their own, as many as the limit of open files allows. A fix then has the time at which it was sent. At the end, the
+last position that each watcher received, and the record of each technician, must be those of the technician's last fix.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ from engine.types import UserId
 CENTRE = (52.5, 13.4)
 QUIET_MOVERS = 5
 SPARE_FILES = 500
-"""How many files besides the sockets of technicians and watchers the gateway may need."""
+"""How many open files the gateway may need for anything but the sockets of technicians and watchers."""
 GOALS_MS = {"corner: fix to frame p99": 200.0, "district: own delay p99": 200.0, "watcher: fix to socket p99": 1_000.0}
-"""DESIGN §9, and for watchers: a customer's map moves within a second."""
+"""The goals of docs/design.md, chapter 9. The goal for watchers says that a customer's map moves within a second."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +80,8 @@ def city_degrees(city_km: float) -> tuple[float, float]:
 
 
 class Shares(NamedTuple):
-    """What the gateway, Redis and the load used while fixes were sent, in per cent of a core, and the number of fixes a
-    second.
+    """The percentage of a core that the gateway, Redis and the load used while fixes were sent, and the number of fixes
+    a second.
     """
 
     gateway: float

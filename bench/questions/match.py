@@ -1,9 +1,9 @@
 """How fast are the 20 nearest suitable technicians found among 100,000, and how does the time grow with their number?
 
-The match alone, read-only, is a script of the same steps as ``wave_open`` (match.lua). The same rounds also measure
-Redis' own search and Tile38's, which do not know which technicians are suitable, and the whole wave with its offers.
-Each number of technicians has its own Valkey, so that every round can measure all of these numbers. The results are
-compared with those of one pass over all technicians, before and after the rounds.
+The script match.lua searches technicians with the steps of ``wave_open``, and writes nothing. The same rounds also
+measure the searches of Redis and Tile38, which do not know which technicians are suitable, and a whole wave, which also
+writes its offers. Each number of technicians has its own Valkey, so that every round can measure all of these numbers.
+Before and after the rounds, the results are compared with those of a search by brute force over all technicians.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ PACKED = "packed"
 """Four clients with sixteen calls each in one write, so that the server is always busy and is the limit."""
 CHECKED_JOBS = 10
 NEAREST_GOAL, RATED_GOAL, GROWTH_GOAL = 0.6, 0.3, 1.3
-"""The goals of DESIGN §9: each match compared with ``GEOSEARCH``, and the growth of the match by distance."""
+"""The goals of docs/design.md, chapter 9: the speed of a match by distance and by rating divided by that of
+``GEOSEARCH``, and the growth of the time of a match by distance.
+"""
 NEAREST, RATED, GEOSEARCH, TILE38, WAVE = "nearest", "rated", "GEOSEARCH", "Tile38", "wave"
 LABELS = {
     NEAREST: "match, by distance",
@@ -48,7 +50,9 @@ LABELS = {
 
 
 class CitySize(NamedTuple):
-    """One of the compared cities. Those of the series "equal density" differ in area, those of "one city" do not."""
+    """One of the compared cities. The cities of the series "equal density" have different areas, and those of the
+    series "one city" have the same area.
+    """
 
     series: str
     technicians: int
@@ -136,8 +140,8 @@ def _goal_size(arguments: argparse.Namespace) -> CitySize:
 
 
 def _city_sizes(arguments: argparse.Namespace) -> list[CitySize]:
-    """Return the city of the goal among the cities of equal density, the smallest first, and then those of the same
-    area.
+    """Return all cities to compare. First come those of equal density, the smallest first, one of which is the city of
+    the goal. Then come those of the same area.
     """
     others = [number for number in arguments.sizes if number != arguments.technicians]
     alike = [CitySize("equal density", n, arguments.city_km * math.sqrt(n / arguments.technicians)) for n in others]
@@ -179,7 +183,7 @@ class Rounds:
             yield TILE38, [_tile38_search(_fleet_name(size), position) for _, position in city.jobs]
 
     async def run_round(self) -> None:
-        """Measure each city in turn; in the city of the goal with each call pattern, and with whole waves."""
+        """Measure each city in turn. The city of the goal is measured with each call pattern and also with whole waves."""
         for size, city in self._cities.items():
             await city.renew_positions()
             for pattern in CALL_PATTERNS if size == self._goal_size else [PACKED]:

@@ -37,23 +37,26 @@ MATCH_LINES = {
     EXACT: 'match = { solver = "exact" }',
 }
 NAMES = {AT_ONCE: "at_once", SHORTEST: "shortest_first", EXACT: "exact"}
-"""The blueprint of each policy, by which ``--policies`` names it."""
+"""The name of each policy's blueprint. ``--policies`` uses the same names."""
 POLICIES = {name: policy for policy, name in NAMES.items()}
 GOALS = {900: (0.65, 0.75), 650: (0.5, None)}
-"""For so many technicians at 24 times the recorded speed: the goals for the mean pickup distance and for the mean time
-from booking to arrival, compared with *at once, nearest*."""
+"""For each number of technicians: the goals for the mean pickup distance and for the mean time from booking to arrival,
+each divided by that of *at once, nearest*. They hold for a replay at 24 times the recorded speed.
+"""
 GOAL_SPEED = 24.0
 WINDOW_JOBS, WINDOW_TECHNICIANS, WINDOW_GOAL_MS = 200, 1000, 100.0
-"""The window of the goal in docs/design.md, chapter 9. The time includes its takes."""
+"""The size of the matching window for which docs/design.md, chapter 9 sets a goal, and the goal (ms). Its time includes
+the scripts that assign the jobs.
+"""
 WINDOWS = {"20 × 200": (20, 200), "200 × 1,000": (200, 1000), "1,000 × 1,000": (1000, 1000)}
-"""Windows for the solvers alone: jobs and technicians."""
+"""The sizes of the matching windows on which only the solvers are compared: numbers of jobs and technicians."""
 NEIGHBOURS = 20
 MAX_REPEATS_OF_A_PICKUP = 100
 """How often a window may repeat a pickup of the trace."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark. A round is a seed."""
+    """Add the options of this benchmark. Each round uses its own random seed."""
     parser.set_defaults(rounds=1)
     parser.add_argument("trace", type=Path, metavar="TRACE.csv", help="recorded pickups: time, lat, lon")
     parser.add_argument("--policies", nargs="+", choices=[*POLICIES], default=[*POLICIES], help="only these")
@@ -114,7 +117,7 @@ async def _replay(
 async def _open_city(
     rig: Rig, policy: str, pickups: Sequence[Pickup], technicians: int, speed: float
 ) -> AsyncIterator[tuple[ReplayedCity, Child]]:
-    """Yield a city of a policy with a database of its own, and its Valkey."""
+    """Yield a replayed city whose jobs use the policy, with its own database, and the process of its Valkey."""
     url, valkey = rig.start_redis()
     data = rig.folder / f"city-{time.monotonic_ns()}"
     data.mkdir()

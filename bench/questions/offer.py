@@ -1,7 +1,8 @@
-"""How long from a booking to its first offer, if the scheduler runs in another process than the booking?
+"""How long does it take from a booking to its first offer when the scheduler runs in another process?
 
 This process books jobs at irregular moments; a second process, ``callout serve --role scheduler``, opens their waves.
-Both times are those of the zone's log (whole milliseconds of Redis' clock), so that no two clocks are compared.
+Both times come from the zone's log (whole milliseconds of Redis' clock), so the clocks of two machines are never
+compared.
 """
 
 from __future__ import annotations

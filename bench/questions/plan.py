@@ -1,8 +1,10 @@
-"""How much less do technicians travel on a planned day than if each booking goes at once to the best technician?
+"""How much less do technicians travel on a planned day than on a day where each booking goes at once to the best
+technician?
 
-A round is a day from a seed. Three planners get the same day: greedy insertion (one job after the other, each where it
-adds the least travel), Callout's ruin and recreate with a budget of ``--seconds`` of processor time, and VROOM, which
-ends by itself. A checker checks the day of each technician; a broken window, skill or shift ends the benchmark.
+A round is one day, drawn from a random seed. Three planners get the same day: greedy insertion (one job after the
+other, each where it adds the least travel), Callout's ruin and recreate with a budget of ``--seconds`` of processor
+time, and VROOM, which ends by itself. A checker checks the day of each technician; a broken window, skill or shift ends
+the benchmark.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ GREEDY, OURS, VROOM = "greedy insertion", "ruin and recreate", "VROOM"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark. A round is a seed, and the seconds are the budget of a plan."""
+    """Add the options of this benchmark. Each round uses its own random seed, and ``--seconds`` is the time for one
+    plan.
+    """
     parser.set_defaults(rounds=5, seconds=2.0)
     parser.add_argument("--jobs", type=int, default=100, help="jobs of a day (default: 100)")
     parser.add_argument("--technicians", type=int, default=10, help="technicians of a day (default: 10)")

@@ -1,7 +1,8 @@
-"""How long does it take to create a quote, with the demand of its area, and to book with the quote?
+"""How long does it take to create a quote whose price depends on the demand of its area, and to book with the quote?
 
-One customer requests quotes one after the other, by calls of the engine. The service and the cap of the zone are read
-from SQL, the demand from Redis, and the script stores the quote. The goal is that of docs/design.md, chapter 9.
+One customer requests quotes one after the other, by calls of the engine. The engine reads the service and the zone's
+cap on prices from SQL and the demand from Redis, and a script stores the quote. The goal is that of docs/design.md,
+chapter 9.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 async def _create_customer(engine: Engine) -> tuple[Principal, Booking]:
-    """Create a customer, a service and a pulse of its area. Return the customer and the booking for which they request
-    quotes.
+    """Create a customer, a service and a pulse (the current demand and supply) of its area. Return the customer and the
+    booking for which they request quotes.
     """
     new = accounts.NewAccount(email="bench@example.org", password="correct horse", name="Bench", role="customer")
     account = await accounts.create_user(engine, ADMIN, new)

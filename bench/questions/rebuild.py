@@ -1,9 +1,9 @@
 """How many live jobs a second are written to an empty Redis from SQL?
 
 The database has jobs that the engine's scripts made and its archiver archived: half are offered to ten technicians,
-half are claimed and have a chat room. They are copied under new ids until there are enough. Then Redis is emptied, and
-the zone is rebuilt by a process as a server does it. At the end Redis loses the last events of its log alone, and gets
-them back.
+half are claimed and have a chat room. These jobs are copied under new ids until there are enough. Then the benchmark
+empties Redis and rebuilds the zone in one process, as a server does. At the end Redis loses only the last events of its
+log, and the engine restores them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from server.simulation.progress import show_progress
 
 SQUADS = 20
 TEMPLATE_JOBS = 400
-"""How many jobs are made by scripts. Each technician holds one of them, and later one of each of their copies."""
+"""How many jobs scripts create, before these are copied. Each technician holds one of them, and later also its copies.
+"""
 GOAL_JOBS_PER_S = 5_000
 LOST_EVENTS = 100
 
@@ -122,7 +123,9 @@ async def _time_log_repair(engine: Engine) -> float:
     """
     redis: Any = engine.store.redis
     zone = SeededZone(engine.store, engine.blueprints.default)
-    await bring_squads_online(zone, SQUADS)  # the rebuilds may have taken longer than a lease and a position last
+    await bring_squads_online(
+        zone, SQUADS
+    )  # during the rebuilds, the leases of technicians may have ended and their positions become too old
     before = int(await redis.hget(keys.zone_meta(ZONE), "seq"))
     while int(await redis.hget(keys.zone_meta(ZONE), "seq")) < before + LOST_EVENTS + 1:
         await zone.create_offered_job(0)

@@ -1,10 +1,10 @@
 """Two gateways restart one after the other under load: does anybody lose an event, receive one twice, or lose a
 job?
 
-Each gateway gets SIGTERM while technicians compete for jobs over both, and is started again on its port. The clients
-are ``callout_client``, signed in as an admin who receives every job, half at each gateway. They reconnect by
-themselves, with full jitter. At the end, the events of each client are compared with the log, and the holder of each
-job with the technician whose claim was acknowledged.
+Technicians compete for jobs over both gateways. Meanwhile each gateway gets SIGTERM and is started again on its port.
+The clients are ``callout_client``, signed in as an admin, who receives the events of every job. Half of the clients use
+each gateway. They reconnect by themselves, with full jitter. At the end, the events of each client are compared with
+the log, and the holder of each job with the technician whose claim was acknowledged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from server.simulation.account import Account, Operator, sign_in
 
 POSITION = {"lat": 52.52, "lon": 13.405}
 LISTENER_CHANNELS = frozenset({"role:ops", "role:admin", "role:managers", "user:cli_admin"})
-"""The channels of a listener."""
+"""The channels whose events a listener receives."""
 TIMEOUT_S = 90.0
 _CLI_PROGRAM = "from server.cli.main import main; main()"
 
@@ -55,7 +55,7 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 @dataclass
 class Gateway:
-    """One of the two gateways, over its restarts. All its clients share ``api``."""
+    """One of the two gateways, before and after its restarts. All its clients share ``api``."""
 
     rig: Rig
     name: str

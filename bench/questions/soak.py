@@ -50,8 +50,9 @@ from server.simulation.person import Simulation
 from server.simulation.progress import show_progress
 
 SERVER_GOAL_MIB = 1.0
-"""The most by which the server may grow in a minute. At 50 jobs a second that is 350 bytes a job: less than any object
-that is forgotten once a job."""
+"""The largest allowed growth of the server's memory in a minute (MiB). At 50 jobs a second this is 350 bytes for each
+job. Any object that the server failed to free for each job would be larger.
+"""
 KEYS_GOAL = 0.02
 """The most keys without a TTL that a job may leave behind. The number of live jobs varies, so it is not 0."""
 BYTES_GOAL = 20.0
@@ -62,7 +63,7 @@ EVENTS_A_JOB = 20
 MAX_ARCHIVE_LAG_S = 10.0
 """The most seconds of the load that may wait for the archive, at ``EVENTS_A_JOB``."""
 MAX_LOG_RATIO = 1.5
-"""How much longer than its shortest the log may be after the warm-up: it is trimmed in steps."""
+"""How many times its shortest length the log may have after the warm-up. It varies because it is trimmed in steps."""
 MAX_RECENT = 10_000
 
 
@@ -80,7 +81,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(rig: Rig, arguments: argparse.Namespace) -> Report:
-    """Run the load for the time, and sample what the server holds."""
+    """Run the load for ``--for``, and sample the memory and storage of the server."""
     if not Path("/proc/self/status").exists():
         raise BenchError("memory is read from /proc: Linux only")
     return uvloop.run(_run(rig, arguments))
@@ -170,7 +171,7 @@ class Soak:
         self._began = time.monotonic()
 
     async def sample(self, label: str, seconds: float) -> list[Sample]:
-        """Return the samples of so many seconds, and show the last one meanwhile."""
+        """Take samples for ``seconds``, show the latest one on the console, and return all of them."""
         began, samples = time.monotonic(), [await self._server.sample(time.monotonic() - self._began)]
         with show_progress(self._console, label, round(seconds)) as update:
             while (past_s := time.monotonic() - began) < seconds:

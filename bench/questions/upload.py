@@ -1,8 +1,8 @@
 """How long does a hostile upload, signature or body hold the event loop of a server, and how much memory does it take?
 
 Each request of bench/load/hostile_bodies.py is sent to a real ``callout serve``, alone, and then all uploads at once.
-Meanwhile another process asks the server for its health on a connection of its own, twice a millisecond: the longest
-answer shows the longest step of the event loop. Memory is the kernel's highest figure for the process during the
+Meanwhile another process requests ``/healthz`` on a connection of its own, twice a millisecond. The longest time until
+an answer shows the longest step of the event loop. Memory is the kernel's highest figure for the process during the
 request.
 """
 
@@ -36,7 +36,9 @@ AT_ONCE = 4
 
 
 class Outcome(NamedTuple):
-    """The longest answer to a ping (ms) and the growth of the server (MiB) during some requests."""
+    """The longest time until an answer to ``/healthz`` (ms), and the growth of the server's memory (MiB), during some
+    requests.
+    """
 
     stall_ms: float
     growth_mib: float

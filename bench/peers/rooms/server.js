@@ -30,7 +30,7 @@ function print(port) { process.stdout.write(`${JSON.stringify({ port })}\n`); }
 
 function bulk(text) { return `$${Buffer.byteLength(text)}\r\n${text}\r\n`; }
 
-// Calls `handle` with each reply of Redis that is a list, as texts, and with null for each number.
+// Return a parser of Redis' replies. It calls `handle` with the texts of each list, and with null for each number.
 function parser(handle) {
   let rest = Buffer.alloc(0);
   return (data) => {
@@ -68,8 +68,8 @@ function parser(handle) {
   };
 }
 
-// Every message is published, and delivered to the sockets of its room when Redis sends it. It is answered when Redis
-// has it. The commands of one turn of the loop leave in one write.
+// Publish every message, reply to its sender when Redis has it, and deliver it to the sockets of its room when Redis
+// sends it back. The commands of one turn of the event loop are sent in one write.
 function serveRelay(port) {
   const publisher = net.connect(port, '127.0.0.1');
   const subscriber = net.connect(port, '127.0.0.1');

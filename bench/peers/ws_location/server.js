@@ -1,6 +1,6 @@
-// The fixes of connected technicians, as one would store them with Redis alone: Node's `ws`, JSON, and a GEOADD for each
-// service of the technician. The commands of one turn of the loop leave in one write.
-// Arguments: the port of Redis, the number of services. Prints {"port":…}.
+// A server that stores the fixes of connected technicians with Redis alone: Node's `ws`, JSON, and a GEOADD for each
+// service of the technician. The commands of one turn of the event loop are sent in one write. Arguments: the port of
+// Redis, the number of services. Prints {"port":…}.
 'use strict';
 const net = require('node:net');
 const { WebSocketServer } = require('ws');

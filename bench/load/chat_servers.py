@@ -49,7 +49,9 @@ class ChatServer(NamedTuple):
         return await swarm.open_client(self.port, member)
 
     def connect_listeners(self, room: OpenRoom) -> list[socket.socket]:
-        """Connect all members of the room except the first, and return their sockets for a program that inherits them."""
+        """Connect all members of the room except the first, and return their sockets for a program that
+        inherits them.
+        """
         return [swarm.open_socket(self.port, self.handshake(user, room.id)) for user in room.members[1:]]
 
 

@@ -169,7 +169,9 @@ class Traffic:
 
 
 async def _send_fixes(batches: FixBatches, drivers: Sequence[Driver]) -> None:
-    """Send the next fix of each driver. Wait until the script has stored the fixes of the drivers without a WebSocket."""
+    """Send the next fix of each driver. Wait until the script has stored the fixes of the drivers without a
+    WebSocket.
+    """
     outcomes: list[asyncio.Future[FixOutcome]] = []
     for driver in drivers:
         if driver.connection is not None:

@@ -74,7 +74,9 @@ class Claimer(Client):
 
 
 class ClaimSchedule:
-    """One run with ``rate`` claims a second. Each claim is sent by the claimer whose squad has the offers of the job."""
+    """One run with ``rate`` claims a second. Each claim is sent by the claimer whose squad has the offers of
+    the job.
+    """
 
     def __init__(self, claimers: Sequence[Claimer], jobs: Sequence[tuple[JobId, int]], rate: float) -> None:
         self.latencies = ClaimLatencies()

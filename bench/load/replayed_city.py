@@ -69,7 +69,9 @@ finish = {{ by = ["holder"], from = ["held"], to = "over", event = "job.status" 
 
 
 class Ride(NamedTuple):
-    """One replayed pickup: the time from its booking until it was assigned (s), and the distance of its technician (m)."""
+    """One replayed pickup: the time from its booking until it was assigned (s), and the distance of its
+    technician (m).
+    """
 
     waited_s: float
     pickup_m: float

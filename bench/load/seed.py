@@ -57,8 +57,8 @@ async def open_seeded_zones(
 
 
 async def _open_new_zones(store: Store, shard: Shard, pipe: Pipeline, zones: Sequence[Zone]) -> None:
-    # A benchmark has no database. If a server stored its database's id in Redis before, use that id. Otherwise remove
-    # the id that this function stored.
+    # A benchmark has no database. If a server stored its database's id in Redis before, use that id. Otherwise the
+    # check stores the id "bench", which is then removed.
     for zone in zones:
         database_id = await pipe.submit_urgent("HGET", keys.zone_meta(zone), "database")
         database = database_id.decode() if database_id else "bench"

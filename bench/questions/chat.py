@@ -67,7 +67,9 @@ class Costs(NamedTuple):
 
 
 class Side:
-    """A server with its connected chat members, and the costs of all measurements so far, grouped by the kind of talk."""
+    """A server with its connected chat members, and the costs of all measurements so far, grouped by the kind
+    of talk.
+    """
 
     def __init__(self, rig: Rig, server: ChatServer) -> None:
         self._rig, self._server = rig, server

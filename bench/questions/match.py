@@ -183,7 +183,9 @@ class Rounds:
             yield TILE38, [_tile38_search(_fleet_name(size), position) for _, position in city.jobs]
 
     async def run_round(self) -> None:
-        """Measure each city in turn. The city of the goal is measured with each call pattern and also with whole waves."""
+        """Measure each city in turn. The city of the goal is measured with each call pattern and also with
+        whole waves.
+        """
         for size, city in self._cities.items():
             await city.renew_positions()
             for pattern in CALL_PATTERNS if size == self._goal_size else [PACKED]:

@@ -36,8 +36,7 @@ PACKED = "packed"
 """Four clients with sixteen calls each in one write, so that the server is always busy and is the limit."""
 CHECKED_JOBS = 10
 NEAREST_GOAL, RATED_GOAL, GROWTH_GOAL = 0.6, 0.3, 1.3
-"""The goals of docs/design.md, chapter 9: the speed of a match by distance and by rating divided by that of
-``GEOSEARCH``, and the growth of the time of a match by distance.
+"""The goals of docs/design.md, chapter 9: each match divided by ``GEOSEARCH``, and the growth of the match by distance.
 """
 NEAREST, RATED, GEOSEARCH, TILE38, WAVE = "nearest", "rated", "GEOSEARCH", "Tile38", "wave"
 LABELS = {
@@ -140,9 +139,7 @@ def _goal_size(arguments: argparse.Namespace) -> CitySize:
 
 
 def _city_sizes(arguments: argparse.Namespace) -> list[CitySize]:
-    """Return all cities to compare. First come those of equal density, the smallest first, one of which is the city of
-    the goal. Then come those of the same area.
-    """
+    """Return the cities of equal density (the smallest first; one is the city of the goal), then those of equal area."""
     others = [number for number in arguments.sizes if number != arguments.technicians]
     alike = [CitySize("equal density", n, arguments.city_km * math.sqrt(n / arguments.technicians)) for n in others]
     return sorted([*alike, _goal_size(arguments)], key=lambda s: s.technicians) + [
@@ -183,9 +180,7 @@ class Rounds:
             yield TILE38, [_tile38_search(_fleet_name(size), position) for _, position in city.jobs]
 
     async def run_round(self) -> None:
-        """Measure each city in turn. The city of the goal is measured with each call pattern and also with
-        whole waves.
-        """
+        """Measure each city in turn; the city of the goal with each call pattern and with whole waves."""
         for size, city in self._cities.items():
             await city.renew_positions()
             for pattern in CALL_PATTERNS if size == self._goal_size else [PACKED]:

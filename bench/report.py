@@ -1,8 +1,8 @@
 """The result of a benchmark: figures of several rounds, ratios within each round, and whether a figure reaches
 its goal.
 
-A ratio is the median of the rounds' own ratios. Two servers that are measured in the same seconds run under the same
-conditions of the machine; the quotient of two medians would compare different moments.
+A ratio is the median of the rounds' own ratios. Within a round the servers are measured right after each other, so the
+machine is equally fast for both. The quotient of two medians would compare different moments.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Figure(msgspec.Struct):
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Return the least and the greatest value of a round."""
+        """Return the lowest and the highest value of all rounds."""
         return min(self.rounds), max(self.rounds)
 
     @property

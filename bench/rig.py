@@ -1,8 +1,8 @@
 """Start and stop the processes of a benchmark, each on its own processor core.
 
-The server under test has the first core; Redis and the load share the second (DESIGN §9). So a figure is that of one
-core, and a ratio compares equal conditions. Processes are pinned before they start: a server that pins itself later has
-already placed its threads and memory elsewhere.
+The server under test has the first core; Redis and the load share the second (DESIGN §9). So each figure is what one
+core can do, and a ratio compares servers under equal conditions. Processes are pinned before they start: a server that
+pins itself later has already placed its threads and memory elsewhere.
 """
 
 from __future__ import annotations
@@ -186,8 +186,7 @@ class Rig:
         return child
 
     def start_redis(self, *options: str) -> tuple[str, Child]:
-        """Start the Valkey of the Python wheel on the load's core, with ``options`` beside those of all benchmarks, and
-        return its URL and process.
+        """Start the wheel's Valkey on the load's core, with additional ``options``, and return its URL and process.
 
         Its append-only file and its environment are those of ``callout serve``. Its background fsync shares the load's
         core. The automatic rewrite of that file is off: the prepared data would start a rewrite in the middle of a
@@ -245,7 +244,7 @@ class Rig:
 
 
 def _prepare_child(core: int | None) -> None:
-    """Pin the child process to its core before its program starts; the kernel ends it if this process dies."""
+    """Pin the child process to its core before its program starts, and let the kernel end it when this process dies."""
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     if sys.platform == "linux":
@@ -264,7 +263,7 @@ def _raise_descriptor_limit() -> None:
 
 @contextlib.contextmanager
 def pin_to_core(core: int) -> Iterator[None]:
-    """Pin this process's main thread to ``core`` while the block runs: it is a server or a load, never both."""
+    """Pin this process's main thread to ``core`` while the block runs: it acts as a server or as a load."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

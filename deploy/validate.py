@@ -23,7 +23,9 @@ import yaml
 HERE = Path(__file__).resolve().parent
 CHART = HERE / "helm" / "callout"
 KUBERNETES_VERSIONS = ("1.27", "1.34")
-"""The oldest version that the chart names, and a recent one."""
+"""The versions of Kubernetes whose schemas the chart is checked against: the oldest that the chart names, and a recent
+one.
+"""
 
 STORES: dict[str, object] = {"stores": {"existingSecret": "s"}}
 FILES: dict[str, object] = {"settings": {"CALLOUT_FILES": "s3://photos/callout"}}
@@ -50,18 +52,18 @@ def run(*command: str, cwd: Path = HERE) -> list[str]:
     return (done.stdout + done.stderr).splitlines() if done.returncode else []
 
 
-def image() -> list[str]:
-    """The image's recipe."""
+def check_image() -> list[str]:
+    """Check the Dockerfile of the image."""
     return run("hadolint", "docker/Dockerfile")
 
 
-def compose() -> list[str]:
-    """The services of one host."""
+def check_compose() -> list[str]:
+    """Check the Docker Compose file for one host."""
     return run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose/compose.yaml")
 
 
-def chart() -> list[str]:
-    """The chart: with each file of values in ``ci`` it makes valid objects, and it refuses bad values."""
+def check_chart() -> list[str]:
+    """Check the Helm chart: it makes valid objects with each file of values in ``ci``, and refuses bad values."""
     problems = []
     for file in sorted((CHART / "ci").glob("*.yaml")):
         values = yaml.safe_load(file.read_text())
@@ -83,7 +85,7 @@ def chart() -> list[str]:
 
 
 def wrong_fields(manifest: dict[str, object]) -> Iterator[str]:
-    """Yield what Kubernetes would not take."""
+    """Yield the fields of a manifest that Kubernetes would not accept."""
     for version in KUBERNETES_VERSIONS:
         try:
             kubernetes_validate.validate(manifest, version, strict=True)
@@ -91,8 +93,8 @@ def wrong_fields(manifest: dict[str, object]) -> Iterator[str]:
             yield f"{manifest['kind']} ({version}): {error.message}"
 
 
-def unit() -> list[str]:
-    """The unit of systemd. Its program is replaced by one that exists on this machine."""
+def check_unit() -> list[str]:
+    """Check the unit of systemd. Its program is replaced by one that exists on this machine."""
     text = (HERE / "systemd" / "callout.service").read_text()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "callout.service")
@@ -102,15 +104,15 @@ def unit() -> list[str]:
         )
 
 
-def alerts() -> list[str]:
-    """The alert rules, and that each rises when it should."""
+def check_alerts() -> list[str]:
+    """Check the alert rules of Prometheus, and that each alert fires when it should."""
     return run("promtool", "check", "rules", "monitoring/alerts.yaml") or run(
         "promtool", "test", "rules", "monitoring/alerts.test.yaml"
     )
 
 
-def dashboard() -> list[str]:
-    """The queries of the dashboard, read as rules."""
+def check_dashboard() -> list[str]:
+    """Check the queries of the dashboard, as if they were rules of Prometheus."""
     panels = json.loads((HERE / "monitoring" / "dashboard.json").read_text())["panels"]
     queries = [target["expr"] for panel in panels for target in panel.get("targets", ())]
     rules = [
@@ -123,23 +125,25 @@ def dashboard() -> list[str]:
         return run("promtool", "check", "rules", str(file))
 
 
-def caddy() -> list[str]:
-    """The proxy's file for Caddy, in the layout that Caddy gives it."""
+def check_caddy() -> list[str]:
+    """Check Caddy's configuration file, including its formatting."""
     return run("caddy", "validate", "--adapter", "caddyfile", "--config", "proxy/Caddyfile") or run(
         "caddy", "fmt", "--diff", "proxy/Caddyfile"
     )
 
 
 CHECKS: dict[str, Callable[[], list[str]]] = {
-    "docker/Dockerfile": image,
-    "compose/compose.yaml": compose,
-    "helm/callout": chart,
-    "systemd/callout.service": unit,
-    "monitoring/alerts.yaml": alerts,
-    "monitoring/dashboard.json": dashboard,
-    "proxy/Caddyfile": caddy,
+    "docker/Dockerfile": check_image,
+    "compose/compose.yaml": check_compose,
+    "helm/callout": check_chart,
+    "systemd/callout.service": check_unit,
+    "monitoring/alerts.yaml": check_alerts,
+    "monitoring/dashboard.json": check_dashboard,
+    "proxy/Caddyfile": check_caddy,
 }
-"""``proxy/nginx.conf`` is a part of a file, and is read by nginx in ``tests/deploy``."""
+"""The check for each file of ``deploy/``. ``proxy/nginx.conf`` has none: it is a part of a configuration, and
+``tests/deploy`` checks it with nginx.
+"""
 
 
 def main() -> int:

@@ -139,7 +139,9 @@ def _goal_size(arguments: argparse.Namespace) -> CitySize:
 
 
 def _city_sizes(arguments: argparse.Namespace) -> list[CitySize]:
-    """Return the cities of equal density (the smallest first; one is the city of the goal), then those of equal area."""
+    """Return the cities of equal density (the smallest first; one is the city of the goal), then those of
+    equal area.
+    """
     others = [number for number in arguments.sizes if number != arguments.technicians]
     alike = [CitySize("equal density", n, arguments.city_km * math.sqrt(n / arguments.technicians)) for n in others]
     return sorted([*alike, _goal_size(arguments)], key=lambda s: s.technicians) + [

@@ -56,7 +56,7 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 class Attack:
-    """A server with a job, its two parties, and a process that pings it."""
+    """A server, a job with its customer and its technician, and the process that sends pings (``GET /healthz``)."""
 
     def __init__(self, rig: Rig, child: Child, port: int, job: JobId, tokens: list[str]) -> None:
         self._child, self._port, self._job, self._tokens = child, port, job, tokens
@@ -65,7 +65,7 @@ class Attack:
         rig.spawn("pinger", command, core=LOAD_CORE)
 
     async def wait_for_pings(self) -> None:
-        """Wait until the pinger pings. Raises BenchError after 20 s."""
+        """Wait until the pinger has recorded a first ping. Raises BenchError after 20 s."""
         for _ in range(200):
             await asyncio.sleep(0.1)
             if self._pings.exists() and self._pings.stat().st_size:
@@ -73,7 +73,9 @@ class Attack:
         raise BenchError("nobody pings")
 
     async def watch(self, requests: list[Hostile], *, at_once: bool = False) -> Outcome:
-        """Send requests one after the other, or all at once. With none, rest for ``REST_S``."""
+        """Send the requests one after the other, or all at once, and return the longest ping meanwhile and the growth
+        of memory. Without requests, only wait ``REST_S`` seconds.
+        """
         before = _reset_peak(self._child.pid)
         begin = time.monotonic()
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._port}", timeout=120, trust_env=False) as http:
@@ -83,7 +85,7 @@ class Attack:
                 await self._send(http, request, place)
         if not requests:
             await asyncio.sleep(REST_S)
-        await asyncio.sleep(0.1)  # the pinger writes what it found
+        await asyncio.sleep(0.1)  # wait until the pinger has written its last pings to the file
         pings = read_pings(self._pings, begin, time.monotonic())
         if not pings:
             raise BenchError("no ping was answered meanwhile")
@@ -98,7 +100,7 @@ class Attack:
 
 
 def _reset_peak(pid: int) -> float:
-    """Let the kernel begin anew with the highest memory of a process, and return its memory now (MiB)."""
+    """Reset the highest memory that the kernel recorded for a process, and return its memory now (MiB)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return _read_mib(pid, "VmRSS")
 
@@ -126,7 +128,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         outcomes: dict[str, list[Outcome]] = {}
         for number in range(arguments.rounds):
             print_progress(f"round {number + 1}: {len(requests)} requests, {arguments.repeat} times each")
-            await attack.watch(requests)  # what every request needs once is loaded
+            await attack.watch(requests)  # warm-up: the server loads code and data that it needs only once
             outcomes.setdefault("nothing", []).append(await attack.watch([]))
             for request in requests:
                 outcomes.setdefault(request.name, []).append(await attack.watch([request] * arguments.repeat))

@@ -1,10 +1,10 @@
 """How long does a wave block its zone, in the worst case and in the ordinary case?
 
-Worst case: 100,000 technicians are within 1 km of the job, and thousands of the nearest have had an offer. So no radius
-that is searched contains too few technicians, and none contains enough who may still receive an offer. A wave that is
-not complete after one script call continues in another. The longest call counts, because every command of the zone
-waits for it. Ordinary case: the same number in a city, and the first ten offers of jobs all over it. Times are those of
-the script, measured by Redis itself (SLOWLOG).
+Worst case: 100,000 technicians are within 1 km of the job, and thousands of the nearest have had an offer. So every
+radius that is searched contains enough technicians, but not enough who may still receive an offer. A wave that is not
+complete after one script call continues in another. The longest call counts, because every command of the zone waits
+for it. Ordinary case: the same number of technicians spread over a city, and the first ten offers of jobs at places all
+over the city. Times are those of the script, measured by Redis itself (SLOWLOG).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CITY_CORNER = (48.0, 2.0)
 CITY_KM = 65.0
 METRES_PER_DEGREE = 111_195.0
 MAX_CALLS_PER_WAVE = 2_000
-"""The number of script calls after which a wave that is not decided is given up."""
+"""If a wave needs more script calls than this, the benchmark fails."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -164,6 +164,6 @@ def _city_positions() -> Iterator[tuple[float, float]]:
 
 
 def offset_position(position: tuple[float, float], north_m: float, east_m: float) -> tuple[float, float]:
-    """Return the position that lies so many metres to the north and to the east of ``position``."""
+    """Return the position that lies ``north_m`` and ``east_m`` metres to the north and to the east of ``position``."""
     lat = position[0] + north_m / METRES_PER_DEGREE
     return lat, position[1] + east_m / (METRES_PER_DEGREE * math.cos(math.radians(lat)))

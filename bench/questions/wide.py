@@ -6,7 +6,7 @@ share one core here, so the rate cannot rise with their number. What can be seen
 Redis and in the client. If this time stays the same, each of several nodes can do as many claims on its own core as a
 single node.
 
-The gateways are those of ``callout serve --workers``, together on one core. The second gateway may add only the
+The gateways are those of ``callout serve --workers``, together on one core. The goal: a second gateway costs only the
 processor time with which it reads the log itself.
 """
 
@@ -40,7 +40,9 @@ from engine.process.levels import Level
 from engine.store.acknowledgement import without_acknowledgement
 
 LAYOUTS = "1x1,2x1,4x1,2x2,4x2,4x4"
-"""The layouts that are measured: the number of zones and the number of Redis nodes, which divides it."""
+"""The layouts that are measured, each as ZONESxNODES. The number of zones is a multiple of the number of
+Redis nodes.
+"""
 LEVELS: tuple[Level, ...] = ("fast", "replica", "aof", "sql")
 WORKERS = (1, 2)
 IN_FLIGHT = 64
@@ -201,7 +203,7 @@ async def _time_claims(
 
 
 def _add_figures(report: Report, contenders: Sequence[Contender], cheapest_level: Sequence[Contender]) -> None:
-    """Add the figures of one level. The first layout, of one zone on one node, is what the others are compared with."""
+    """Add the figures of one level. The other layouts are compared with the first one, one zone on one node."""
     one = contenders[0]
     for each, same_layout in zip(contenders, cheapest_level, strict=True):
         report.add(

@@ -31,13 +31,13 @@ const REAUTHENTICATE_CLOSE_CODES = [4003, 4006];
 const RECONNECT_LATER_CLOSE_CODE = 4010;
 /** After this time without a reply an HTTP request counts as lost. A poll waits POLL_WAIT_S seconds for its reply. */
 const HTTP_TIMEOUT_S = POLL_WAIT_S + 10;
-/** Refusals after which the client does not poll again, with the close code of a socket that means the same.
+/** The error codes after which the client does not poll again. The value is the close code of a socket with the same
+ * meaning.
  * @type {Record<string, number>} */
 const CLOSE_CODES = { unauthenticated: 4501, forbidden: 4502 };
 const RETRIED_ERROR_CODES = ["unavailable", "indeterminate", "in_flight", "rate_limited", "paused", "unreachable"];
 
-/**
- * Socket ops as HTTP requests. The other ops need a socket and wait for it.
+/** For each socket op, the HTTP request with the same effect. Ops without an entry wait for a socket.
  * @type {Record<string, (args: any, me: string) => [string, string, any]>}
  */
 const HTTP_ROUTES = {
@@ -92,7 +92,7 @@ export function mayReconnect(code) {
   return ![1002, 1003, 1007, 1009].includes(code);
 }
 
-/** The position up to which each zone has been handled. */
+/** For each zone, the position in its log up to which the application has handled the events. */
 export class Cursors {
   /** @param {ZoneCursors} [byZone] stored cursors */
   constructor(byZone = {}) {
@@ -108,7 +108,7 @@ export class Cursors {
     for (const [zone, { epoch, seq, missed }] of Object.entries(zones)) {
       // No cursor until the snapshot arrives: if the connection is lost before, the next one must not resume from 0.
       if (lost.includes(zone)) this.byZone.delete(zone);
-      // The head counts as reached only after all missed events have arrived.
+      // The cursor moves to the head of the log only after all missed events have arrived.
       else if (missed) this.joined.set(zone, { seq, missed });
       if (!lost.includes(zone)) this.advance(zone, epoch, missed ? 0 : seq);
     }
@@ -164,11 +164,11 @@ function sleep(ms, signal) {
   });
 }
 
-/**
- * A connection that reconnects until `close()` or a close code that forbids it. It dispatches
+/** A connection of one user. It reconnects until `close()` is called or a close code forbids it. It dispatches
  *
  * - `status` `{status, transport: "socket" | "polling" | null, code?, reason?}`. Offline is final until `open()`;
- * - `event` each push, once; logged ones in the order of the log. When the listeners return, it counts as handled;
+ * - `event` each push, once, and logged pushes in the order of the log. When the listeners return, it counts as
+ *   handled;
  * - `sync` `{snapshot, zones, reasons}` at the first connection, and when events may have been lost in these zones:
  *   begin again from the snapshot of `/v1/sync` (null, with `error`, if it was refused);
  * - `frame` `{out, frame}` every frame of the socket, for a log.
@@ -176,9 +176,9 @@ function sleep(ms, signal) {
 export class Callout extends EventTarget {
   /** @type {Status} */ status = "offline";
   /** @type {"socket" | "polling" | null} */ transport = null;
-  /** Channels in addition to the user's own; sent at each connection. @type {Set<string>} */ subs = new Set();
+  /** The channels that each connection subscribes besides the user's own. @type {Set<string>} */ subs = new Set();
   /** The last connect reply. @type {any} */ session = null;
-  /** What was subscribed, by channel: the map of a zone has a box. @type {Map<string, any>} */ #subOptions = new Map();
+  /** Options by channel: the map of a zone has a box. @type {Map<string, any>} */ #subOptions = new Map();
   /** The user's id; "" before the first connection. */ userId = "";
   #lastId = 0;
   #backoff = new Backoff();
@@ -197,8 +197,8 @@ export class Callout extends EventTarget {
    *   or is about to expire, so that a cached token must not be returned. If it throws, it is called again later.
    * @param {string} [options.url] of the server; default: the server of the page
    * @param {ZoneCursors} [options.cursors] from which to resume, stored from `cursors.toJSON()`
-   * @param {{ name: string, version: string, device?: string }} [options.app] `device` is one per open page: a later socket
-   *   of the same device closes the earlier one for good
+   * @param {{ name: string, version: string, device?: string }} [options.app] `device` is an id of the open page: a
+   * later socket with the same id closes the earlier one for good
    */
   constructor({ token, url = location.origin, cursors, app }) {
     super();
@@ -294,7 +294,7 @@ export class Callout extends EventTarget {
     if (method !== "GET") headers["Idempotency-Key"] = key;
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (trace) headers.traceparent = trace;
-    // Without a limit, fetch waits forever on a connection that is dead but not closed.
+    // Without this limit, fetch waits forever on a connection that is dead but not closed.
     const late = AbortSignal.timeout(1000 * HTTP_TIMEOUT_S);
     const ends = signal ? AbortSignal.any([signal, late]) : late;
     const answer = await fetch(this.url + path, { method, headers, body: body && JSON.stringify(body), signal: ends });
@@ -383,7 +383,7 @@ export class Callout extends EventTarget {
     const token = await this.token(this.#needsFreshToken);
     const subs = [...this.subs].map((channel) => this.#subOptions.get(channel) ?? channel);
     const hello = { token, cursors: this.cursors.toJSON(), subs, app: this.app };
-    // The server may not know yet that the old socket is dead.
+    // The server may still count the old socket as open, so name the session that this connection replaces.
     const replaces = this.session?.session;
     if (socket.readyState === WebSocket.OPEN) this.#sendFrame(socket, { id: 0, op: "connect", ...hello, replaces });
   }
@@ -537,7 +537,7 @@ export class Callout extends EventTarget {
     this.cursors.markHandled(push);
   }
 
-  /** If this fails, the server closes with 4003, and the next connection gets a new token. */
+  /** Renew the access token. If this fails, the server closes with 4003, and the next connection gets a new token. */
   #refresh() {
     this.token(true).then((token) => this.request("refresh", { token })).catch(() => {});
   }

@@ -1,4 +1,5 @@
-// What may be lost on the way and is told again: whether users are online, and where technicians are.
+// Presence of users and positions of technicians. Messages about them may be lost, and the server sends the state
+// again.
 //
 //   import { Positions, Presence } from "/web/live.js";
 //   const presence = new Presence(callout);
@@ -10,13 +11,14 @@
 /** @typedef {import("./callout.js").Callout} Callout */
 /** @typedef {{ user: string, online: boolean, last_seen: string | null }} UserPresence */
 
-/** The age at which a position is stale without a connection, because nobody can say so any more. */
+/** The age at which a position counts as stale while there is no connection: the server cannot report it then. */
 const STALE_S = 30;
 
 /** The presence of the users that `watch` names. It dispatches `change` with a `UserPresence` when one is read or
  * changes. */
 export class Presence extends EventTarget {
-  /** The last known presence, without users of whom this user may not know it. @type {Map<string, UserPresence>} */
+  /** The last known presence by user id. Users whose presence this user may not see are missing. @type {Map<string,
+   * UserPresence>} */
   byUser = new Map();
   /** @type {Set<string>} */ #users = new Set();
   #callout;
@@ -48,7 +50,7 @@ export class Presence extends EventTarget {
     if (detail.type === "presence") this.#apply(detail.data);
   };
 
-  /** Ask again at each connection: the server forgets with the old socket who is watched. */
+  /** Send the watched users again at each connection, because the server forgets them when the old socket closes. */
   #onStatus = async (/** @type {any} */ { detail }) => {
     if (detail.status !== "connected" || !this.#users.size) return;
     await null; // the client sends its waiting requests first

@@ -1,4 +1,4 @@
-// A chat room of one user: its messages without holes and doubles, its members, and who is typing.
+// A chat room as one user sees it: its messages, without gaps or repeats, its members, and who is typing.
 //
 //   import { Room } from "/web/room.js";
 //   const room = new Room(callout, "room_…");
@@ -7,20 +7,22 @@
 //   room.say("Hello");
 //
 // The room does not depend on the zone's cursor. After each connection it reads the messages above the highest number
-// that it knows, so a member of a busy room continues there, whether the client's events could be recovered or not.
+// that it knows. So a member of a busy room misses nothing, even if the client's events could not be recovered.
 
 /** @typedef {import("./callout.js").Callout} Callout */
 /**
- * A message. Without `n` it is an own one: `state` is `sending`, or `failed` with the `code` of the refusal.
+ * A message. A message without `n` is one of the user that the server has not stored yet: its `state` is `sending`, or
+ * `failed` with the `code` of the refusal.
  * @typedef {{ n?: number, id?: string, text: string, client_id: string, sender: { id: string }, files: string[],
  *   state?: "sending" | "failed", code?: string, [name: string]: any }} Message */
 
 const PAGE_SIZE = 50;
-/** How long a missing message may be late before the room requests it: an answer may come before earlier pushes. */
+/** How long a missing message may be late before the room requests it: the answer to `say` may overtake
+ * earlier pushes. */
 const HOLE_WAIT_MS = 1000;
-/** The shortest time between two notices of typing of one client: the server accepts one a second. */
+/** The shortest time between two typing notices that a client sends: the server accepts one a second. */
 const TYPING_INTERVAL_MS = 1000;
-/** How long a notice of typing is shown, if neither another notice nor a message follows. */
+/** How long a typing notice is shown, if neither another notice nor a message of that user follows. */
 const TYPING_SHOWN_MS = 6000;
 const NOT_MEMBER_ERROR_CODES = ["not_member", "not_found", "forbidden"];
 
@@ -29,7 +31,7 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** One chat room over the connection of a `Callout`. It dispatches `change` after each change. */
 export class Room extends EventTarget {
-  /** The room as the server shows it, changed by the events since; null before `open`. @type {any} */ document = null;
+  /** The room as last returned, with the changes of later events; null before `open`. @type {any} */ document = null;
   /** How far each member has read. @type {Map<string, number>} */ reads = new Map();
   #hasLeft = false;
   /** @type {Message[]} in order, without a hole */ #numbered = [];
@@ -37,10 +39,10 @@ export class Room extends EventTarget {
   /** Messages that wait for messages before them. @type {Map<number, Message>} */ #early = new Map();
   #lastN = 0;
   #reachedOldest = false;
-  /** Each reading of the room has a number; a later one replaces an earlier one. */ #turn = 0;
+  /** The number of the latest read of the room. The result of an earlier read is ignored. */ #turn = 0;
   #isResuming = false;
   #isSending = false;
-  /** Ends the sending of an own message that came as a push. @type {Map<string, () => void>} */ #pushed = new Map();
+  /** By `client_id`: stops sending a message that came as a push. @type {Map<string, () => void>} */ #pushed = new Map();
   #wantedMark = 0;
   #isMarking = false;
   /** @type {Map<string, number>} timers by user */ #typing = new Map();
@@ -57,7 +59,8 @@ export class Room extends EventTarget {
     this.#callout = callout;
   }
 
-  /** The known messages by number, and then the own ones without a number, as they were said. @returns {Message[]} */
+  /** The known messages in the order of their numbers, then the user's own messages without a number, in the order in
+   * which they were said. @returns {Message[]} */
   get messages() {
     return [...this.#numbered, ...this.#unnumbered.values()];
   }
@@ -125,10 +128,10 @@ export class Room extends EventTarget {
 
   // what the user does
 
-  /**
-   * Say a message and return it as `messages` shows it now: `sending`. It is sent until it is answered or refused,
+  /** Say a message, and return it in the state `sending`, as it now stands in `messages`. It is sent until it is
+   * answered or refused,
    * always with the same `client_id`, one message after the other. With the `client_id` of a failed message, or of one
-   * that an earlier page did not get answered, it is the same message: the server stores it once.
+   * that an earlier page sent without an answer, it counts as the same message: the server stores it once.
    * @param {string} text @param {{ client_id?: string, files?: string[] }} [options] @returns {Message}
    */
   say(text, { client_id = crypto.randomUUID(), files = [] } = {}) {
@@ -171,7 +174,7 @@ export class Room extends EventTarget {
         this.#notify();
       }
     } catch {
-      // The next connection, or the next call, sends it.
+      // If this failed, the next connection or the next call sends the mark.
     } finally {
       this.#isMarking = false;
     }
@@ -187,7 +190,8 @@ export class Room extends EventTarget {
     }, Math.max(0, this.#typingAt - Date.now()));
   }
 
-  // sending: one by one, so that a message that is sent again after a cut does not come behind later ones
+  // Sending. Messages are sent one by one, so that a message that is sent again after a lost connection stays before
+  // later ones.
 
   async #sendAll() {
     if (this.#isSending) return;
@@ -235,7 +239,8 @@ export class Room extends EventTarget {
     this.#notify();
   };
 
-  /** No snapshot has messages, and those said before it are not dispatched any more. */
+  /** Read the messages again after each snapshot: it contains none, and events from before it are not dispatched any
+   * more. */
   #onSync = () => {
     if (this.#callout.status === "connected") void this.#resume();
   };
@@ -253,7 +258,8 @@ export class Room extends EventTarget {
     else if (this.#hasLeft && (type === "room.opened" || user?.id === this.#me)) void this.#resume();
   }
 
-  /** Replace what is known of the room. An event of a large room names only some members. @param {any} room */
+  /** Replace the known room by the one of an answer or event. An event of a large room names only some of the members.
+   * @param {any} room */
   #takeRoom(room) {
     const members = new Map((room.members_n ? this.members : []).map((member) => [member.id, member]));
     for (const member of room.members) members.set(member.id, member);
@@ -301,7 +307,7 @@ export class Room extends EventTarget {
     this.#removeOwn(message);
   }
 
-  /** Remove the own message whose answer this is. @param {any} message */
+  /** Remove the own message without a number that this stored message answers. @param {any} message */
   #removeOwn({ client_id, sender }) {
     if (this.#unnumbered.get(client_id)?.sender.id === sender.id) this.#unnumbered.delete(client_id);
   }
@@ -338,8 +344,8 @@ export class Room extends EventTarget {
     this.#notify();
   }
 
-  /** Return the room, after its last messages were added, and those between the known ones and them. On a socket this
-   * joins the room: then this socket receives who is typing. @returns {Promise<any>} */
+  /** Return the room. Before that, add its last messages and all messages between them and the known ones. On a socket
+   * this joins the room, so that the socket also receives who is typing. @returns {Promise<any>} */
   async #readRoom() {
     /** @type {any} */ let answer;
     if (this.#callout.transport === "socket") answer = await this.#callout.request("join", { room: this.id });
@@ -362,7 +368,7 @@ export class Room extends EventTarget {
       this.#addNewer(page.items);
       next = page.next;
     }
-    // They were pushed before this was read: nothing can come before them any more.
+    // These messages were pushed before the room was read, so no message can come before them any more.
     for (const n of early) this.#addNewer([this.#early.get(n)].filter(Boolean));
   }
 
@@ -373,7 +379,7 @@ export class Room extends EventTarget {
       await sleep(HOLE_WAIT_MS);
       if (this.#early.size && turn === this.#turn) await this.#readNewer();
     } catch {
-      // The next push or connection tries again.
+      // If this failed, the next push or connection tries again.
     } finally {
       if (turn === this.#turn) this.#isResuming = false;
     }

@@ -1,10 +1,10 @@
 """Do the steps of the Dockerfile without Docker, in a bare root. ``make test-image`` runs this; it needs root and
 bubblewrap.
 
-The build's ``RUN`` steps are done in a root that has the system's /usr, Python, a copy of the files that the image may
-see, and nothing else. Then the image's user starts the image's program where everything but /data and /tmp is read-only
-and no network is. The server must become healthy by the image's own check, be unable to write elsewhere, and end on the
-stop signal. A demo of five seconds must book jobs.
+The build's ``RUN`` steps are done in a root directory that has the system's /usr, Python, a copy of the files that the
+image may contain, and nothing else. Then the image's user starts the image's program without a network, where
+everything except /data and /tmp is read-only. The server must become healthy by the image's own check, be unable to
+write elsewhere, and end on the stop signal. A demo of five seconds must book jobs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "image"
 BASE_IMAGE_STEP = "apt-get"
-"""A step with this program changes the base image, in whose place this machine is."""
+"""Steps with this program are left out: they change the base image, and this machine takes the place of the
+base image.
+"""
 
 START = """
 set -eu
@@ -40,7 +42,7 @@ callout demo --data /data/demo --port 0 --for 5s --json >/data/summary
 """
 
 
-def instructions(text: str) -> Iterator[tuple[str, str]]:
+def read_instructions(text: str) -> Iterator[tuple[str, str]]:
     """Yield the instructions of a Dockerfile, with their arguments."""
     for line in text.splitlines():
         if line and not line.startswith("#"):
@@ -63,7 +65,7 @@ def visible_files(ignore: str) -> Iterator[Path]:
 
 
 def bare_root(*binds: str, python: str) -> list[str]:
-    """Return the beginning of a bubblewrap command: /usr and Python, and ``binds``."""
+    """Return the beginning of a bubblewrap command whose root has /usr, Python and the folders of ``binds``."""
     links = [option for name in ("bin", "sbin", "lib", "lib64") for option in ("--symlink", f"usr/{name}", f"/{name}")]
     # The folders above Python must be open to the image's user.
     parents = [option for each in [*Path(python).parents][-2::-1] for option in ("--perms", "0755", "--dir", str(each))]
@@ -74,7 +76,7 @@ def bare_root(*binds: str, python: str) -> list[str]:
     ]
 
 
-def build(steps: list[tuple[str, str]], python: str) -> None:
+def do_build_stage(steps: list[tuple[str, str]], python: str) -> None:
     """Do the steps of the build stage."""
     for name in ("src", "opt", "wheel"):
         (WORK / name).mkdir(parents=True)
@@ -82,7 +84,7 @@ def build(steps: list[tuple[str, str]], python: str) -> None:
         (WORK / "src" / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, WORK / "src" / file)
     mounts = [option for name in ("src", "opt", "wheel") for option in ("--bind", f"{WORK}/{name}", f"/{name}")]
-    # The package registries are those that are configured for pip and npm on this machine.
+    # pip and npm use the package registries that are configured on this machine
     found_at = os.environ.get("PIP_FIND_LINKS", "").split()
     places = ("/etc", str(Path.home() / ".config" / "pip"), str(Path.home() / ".npmrc"), *found_at)
     configured = [place for place in places if place.startswith("/") and Path(place).exists()]
@@ -98,8 +100,8 @@ def build(steps: list[tuple[str, str]], python: str) -> None:
             subprocess.run(command, check=True)
 
 
-def start(steps: list[tuple[str, str]], python: str) -> None:
-    """Do the steps of the final stage, and start the image's program."""
+def start_image(steps: list[tuple[str, str]], python: str) -> None:
+    """Do the steps of the Dockerfile's final stage, and start the image's program."""
     for name in ("data", "etc"):
         (WORK / name).mkdir()
     for file in ("passwd", "group", "shadow", "gshadow", "login.defs", "ld.so.cache"):
@@ -117,7 +119,7 @@ def start(steps: list[tuple[str, str]], python: str) -> None:
         elif name == "USER":
             user = rest
     number, group = user.split(":")
-    health = " ".join(quote(part) for part in json.loads(re.sub(r"^.*?CMD ", "", values["HEALTHCHECK"])))
+    health = " ".join(quote_word(part) for part in json.loads(re.sub(r"^.*?CMD ", "", values["HEALTHCHECK"])))
     program = " ".join(json.loads(values["ENTRYPOINT"]) + json.loads(values["CMD"]))
     script = START.format(program=program, health=health, signal=values["STOPSIGNAL"].removeprefix("SIG"))
     settings = [option for each in environment for option in ("--setenv", *each.split("=", 1))]
@@ -133,8 +135,8 @@ def start(steps: list[tuple[str, str]], python: str) -> None:
         raise SystemExit("the demo booked nothing, or a job had two holders")
 
 
-def quote(part: str) -> str:
-    """Return a word of a shell command."""
+def quote_word(part: str) -> str:
+    """Return ``part`` quoted as one word of a shell command."""
     return "'" + part.replace("'", "'\\''") + "'"
 
 
@@ -143,11 +145,11 @@ def main() -> None:
     if os.getuid() != 0 or not shutil.which("bwrap"):
         sys.exit("the steps of the image need root and bubblewrap")
     shutil.rmtree(WORK, ignore_errors=True)
-    steps = list(instructions((ROOT / "deploy/docker/Dockerfile").read_text()))
+    steps = list(read_instructions((ROOT / "deploy/docker/Dockerfile").read_text()))
     final = [number for number, (name, _) in enumerate(steps) if name == "FROM"][1]
     python = os.path.realpath(sys.base_prefix)
-    build(steps[:final], python)
-    start(steps[final:], python)
+    do_build_stage(steps[:final], python)
+    start_image(steps[final:], python)
     print("the image's steps are done, and its server ran")
 
 

@@ -12,7 +12,7 @@ from callout_client.errors import Ended
 
 class BackgroundTasks:
     """The tasks that a client runs beside the task that reads its socket. If one of them fails, ``on_failure`` is
-    called with an Ended whose cause is the failure.
+    called with the error ``Ended``, whose cause is the failure.
     """
 
     def __init__(self, on_failure: Callable[[Ended], None]) -> None:

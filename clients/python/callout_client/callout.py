@@ -60,10 +60,10 @@ class Callout:
     ``token`` before each connection and when a token is about to expire. Its argument is True if the server refused the
     last token; then ``token`` must not return a cached token. If ``token`` raises, the client calls it again later,
     except after a Refusal that is not temporary. ``ticket`` is a function that returns a one-use ticket, and replaces
-    ``token`` for sockets. Without ``token`` there are no HTTP requests and no polling. ``cursors`` are those of an
-    earlier ``Callout``, to continue from them. ``subs`` are extra channels, sent at each connection. ``api`` shares
-    HTTP connections with other clients. A client with ``api`` does not poll, because a poll uses a connection for a
-    long time.
+    ``token`` for sockets. Without ``token`` there are no HTTP requests and no polling. ``cursors`` are the cursors of
+    an earlier ``Callout``: the client continues from there. ``subs`` are extra channels, sent at each connection.
+    ``api`` shares HTTP connections with other clients. A client with ``api`` does not poll, because a poll uses a
+    connection for a long time.
     """
 
     def __init__(
@@ -268,7 +268,7 @@ class Callout:
                     "cursors": self.cursors,
                     "subs": [self._sub_options.get(sub, sub) for sub in sorted(self.subs)],
                 }
-                if last := self.session.get("session"):  # the server may not know of the dead socket yet
+                if last := self.session.get("session"):  # the server may count the old socket as open
                     hello["replaces"] = last
                 ok = await self._connector.handshake(socket, hello, fresh=self._needs_fresh_token)
                 joined = True

@@ -74,7 +74,7 @@ class Connector:
             return await self._token(fresh)
         except Refusal:
             raise
-        except Exception as error:  # the caller's function: it may raise any error of its libraries
+        except Exception as error:  # ``token`` is a function of the application, and may raise any error
             raise Unreachable(f"no token: {error!r}") from error
 
     async def create_socket(self) -> connect:
@@ -83,7 +83,7 @@ class Connector:
         if self._ticket is not None:
             try:
                 query = f"?ticket={quote(await self._ticket())}"
-            except Exception as error:  # the caller's function
+            except Exception as error:  # ``ticket`` is a function of the application, and may raise any error
                 raise Unreachable(f"no ticket: {error!r}") from error
         return connect(
             f"ws{self.url.removeprefix('http')}/v1/ws{query}",

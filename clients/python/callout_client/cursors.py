@@ -1,4 +1,6 @@
-"""The position up to which each zone has been handled. A client needs no other state to receive all events."""
+"""The cursor of each zone: the position in its log up to which the application has handled the events. A client needs
+no other state to receive all events.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ class Cursors:
                 self.by_zone.pop(zone, None)
                 lost[zone] = head
             elif missed := joined_zone.get("missed", 0):
-                # The head counts as reached only after all missed events have arrived.
+                # The cursor moves to the head of the log only after all missed events have arrived.
                 self._joined[zone] = (joined_zone["seq"], missed)
                 self.advance(zone, joined_zone["epoch"], 0)
             else:
@@ -82,6 +84,8 @@ class Cursors:
         self.by_zone[zone] = {"epoch": at["epoch"] if epoch is None else epoch, "seq": max(at["seq"], seq)}
 
     def is_behind(self, zone: str, head: Cursor) -> bool:
-        """Return whether the cursor of ``zone`` is before ``head``, the head of the connection."""
+        """Return whether the cursor of ``zone`` is before ``head``, the end of the zone's log when the connection was
+        opened.
+        """
         cursor = self.by_zone[zone]
         return bool(cursor["epoch"] != head["epoch"] or cursor["seq"] < head["seq"])

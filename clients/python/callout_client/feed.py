@@ -21,7 +21,9 @@ class Feed:
         self._buffered: dict[str, list[Frame]] = {}
 
     def join_zones(self, zones: Mapping[str, Frame]) -> ZoneCursors:
-        """Call this when a socket has joined ``zones``. Return the heads of the zones that now wait for a snapshot."""
+        """Call this with the ``zones`` of a connect reply. Return the heads (end positions of the logs) of the zones
+        that now wait for a snapshot.
+        """
         self._buffered.clear()
         return self._wait_for_snapshot(self.cursors.join_zones(zones))
 
@@ -84,8 +86,8 @@ class Feed:
             self.cursors.mark_handled(push)
 
     def advance_to_head(self, frame: Frame) -> None:
-        """Advance the cursor to the position of a head frame. The server has sent all events up to it that are for the
-        user.
+        """Advance the cursor to the position in a head frame. A head frame says that the server has sent all events of
+        this user up to that position.
         """
         if frame["zone"] not in self._buffered:
             self.cursors.advance(frame["zone"], frame["epoch"], frame["seq"])

@@ -11,12 +11,12 @@ from callout_client.listeners import Frame, Listeners, Status, Sync
 
 
 class Follower(Protocol):
-    """An object that builds a state from the pushes of a client. It is called after each connection and each snapshot,
-    so that it can read what it missed.
+    """An object that builds a state from the pushes of a client. The client calls it after each connection and each
+    snapshot, so that it can read what it missed.
     """
 
     def handle_event(self, push: Frame) -> None:
-        """Apply one push, which comes once. Ignore the pushes of others."""
+        """Apply one push. Each push comes once. Ignore pushes about other rooms, users or jobs."""
 
     def handle_status(self, status: Status) -> None:
         """Handle a change of the client's status: ``connected`` comes with each new connection, and again after each

@@ -45,8 +45,9 @@ class Listeners:
     ``event``   receives each push once, logged pushes in log order. When it returns, the event counts as handled.
     ``status``  receives each change of ``Status``.
     ``sync``    receives a Sync at the first connection, and when events may have been lost. The pushes of those zones
-                wait until it returns, and continue from the snapshot's cursor. Without this listener no snapshot is
-                requested, and the zone continues from its head: for applications that request their state themselves.
+                wait until it returns, and continue from the snapshot's cursor. Without a ``sync`` listener no snapshot
+                is requested, and the zone continues from its head: for applications that request their state
+                themselves.
     ``joined``  receives each connect reply of a socket, before all calls that result from this reply.
     ``repeat``  receives each logged push that was handled before: for applications that count repeats.
     """
@@ -62,5 +63,5 @@ def call_listener(listener: Callable[..., None], argument: object) -> None:
     """Call ``listener`` with ``argument``. Raises Ended if ``listener`` raises."""
     try:
         listener(argument)
-    except Exception as error:  # the caller's function
+    except Exception as error:  # ``listener`` is a function of the application, and may raise any error
         raise Ended(f"a listener raised {error!r}") from error

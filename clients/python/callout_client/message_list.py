@@ -29,7 +29,7 @@ class MessageList:
 
     @property
     def first_n(self) -> int:
-        """Return the number of the oldest known message; 0 if there is none."""
+        """Return the number ``n`` of the oldest known message; 0 if there is none."""
         return int(self._numbered[0]["n"]) if self._numbered else 0
 
     @property
@@ -68,7 +68,7 @@ class MessageList:
 
     def add_pushed(self, message: Frame) -> None:
         """Add one message from a push or from the answer to ``say``. If its number is known already, only remove the
-        own message without a number that it answers.
+        own message without a number that became this message.
         """
         if message["n"] > self.last_n:
             self._early[message["n"]] = message
@@ -92,7 +92,7 @@ class MessageList:
 
     def close_holes(self, numbers: Iterable[int]) -> None:
         """Append the messages with these numbers although messages before them are unknown, because the server does not
-        return those to this user.
+        return the unknown messages to this user.
         """
         self.add_newer([self._early[n] for n in sorted(numbers) if n in self._early])
 

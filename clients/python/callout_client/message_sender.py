@@ -14,8 +14,8 @@ from callout_client.message_list import MessageList
 
 
 class MessageSender:
-    """Sends the own messages of ``messages`` one by one, so that the server numbers them as they were said. An answer
-    is given to ``add``. ``changed`` is called after each answer and refusal.
+    """Sends the own messages of ``messages`` one by one, so that the server numbers them as they were said. ``add`` is
+    called with each answer. ``changed`` is called after each answer and refusal.
 
     (Rejected: all at once. A message that is sent again after a cut would come behind later ones.)
     """
@@ -36,7 +36,9 @@ class MessageSender:
         self._pushed: dict[str, asyncio.Event] = {}
 
     def start(self) -> None:
-        """Send all messages that were neither answered nor refused, unless that is being done."""
+        """Start to send all messages that were neither answered nor refused. Do nothing if that is already
+        under way.
+        """
         if self._task is None or self._task.done():
             self._task = self._background.start(self._send_all())
 
@@ -46,7 +48,7 @@ class MessageSender:
             self._pushed[client_id].set()
 
     async def _send_all(self) -> None:
-        with suppress(Ended):  # the next connection starts this again
+        with suppress(Ended):  # the next connection calls ``start`` again
             while (message := self._messages.next_unsent()) is not None:
                 await self._send_one(message)
                 self._changed()
@@ -64,7 +66,7 @@ class MessageSender:
         except Refusal as refusal:
             self._messages.mark_failed(client_id, refusal.code)
         except Unreachable:
-            pass  # sent again with the same client_id
+            pass  # the loop in _send_all sends it again with the same client_id
         finally:
             del self._pushed[client_id]
             for task in (asking, pushed):

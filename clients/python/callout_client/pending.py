@@ -78,9 +78,10 @@ class PendingRequests:
 
 
 async def retry_until_answered(send: Callable[[], Awaitable[Frame]]) -> Frame:
-    """Call ``send`` until it returns, and return its result. Raises ClientError if a further attempt is useless.
+    """Call ``send`` until it returns, and return its result. Raises ClientError if another attempt cannot succeed.
 
-    Retries after a temporary refusal, and after an HTTP request without an answer, because a socket may then be open.
+    It calls ``send`` again after a temporary refusal. It also does so after an HTTP request without an answer, because
+    a socket may be open by then.
     """
     backoff = Backoff()
     while True:

@@ -9,7 +9,7 @@ from callout_client.callout import Callout
 from callout_client.listeners import Frame, Status
 
 STALE_S = 30.0
-"""The age at which a position is stale without a connection, because nobody can say so any more."""
+"""The age (s) at which a position counts as stale while there is no connection: the server cannot report it then."""
 
 
 class Positions:
@@ -56,7 +56,7 @@ class Positions:
             self._record(push["data"])
 
     def handle_status(self, status: Status) -> None:
-        """Do nothing: the next position comes by itself."""
+        """Do nothing after a new connection: the server sends the next position by itself."""
 
     def _record(self, position: Frame) -> None:
         """Record a position, unless a newer one is known."""

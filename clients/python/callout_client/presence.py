@@ -20,7 +20,7 @@ class Presence:
 
     def __init__(self, callout: Callout, changed: Callable[[Frame], None] = lambda presence: None) -> None:
         self.by_user: dict[str, Frame] = {}
-        """The last known presence, without users of whom this user may not know it."""
+        """The last known presence by user id. Users whose presence this user may not see are missing."""
         self._users: dict[str, None] = {}
         self._callout, self._changed = callout, changed
         self._background = BackgroundTasks(callout.fail)
@@ -49,14 +49,16 @@ class Presence:
             self._apply(push["data"])
 
     def handle_status(self, status: Status) -> None:
-        """Ask again at each connection: the server forgets with the old socket who is watched."""
+        """Send the watched users again at each connection, because the server forgets them when the old
+        socket closes.
+        """
         if status.status == "connected" and self._users:
             if self._asking is not None:
                 self._asking.cancel()
             self._asking = self._background.start(self._ask_again())
 
     async def _ask_again(self) -> None:
-        with suppress(ClientError):  # the next connection asks again
+        with suppress(ClientError):  # the next connection requests the presence again
             await self._request_presence(list(self._users))
 
     async def _request_presence(self, users: list[str]) -> list[Frame]:

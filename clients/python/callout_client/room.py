@@ -1,7 +1,7 @@
-"""A chat room of one user: its messages without holes and doubles, its members, and who is typing.
+"""A chat room as one user sees it: its messages, without gaps or repeats, its members, and who is typing.
 
 The room does not depend on the zone's cursor. After each connection it reads the messages above the highest number that
-it knows, so a member of a busy room continues there, whether the client's events could be recovered or not.
+it knows, so a member of a busy room misses nothing, even if the client's events could not be recovered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from callout_client.room_state import RoomState
 from callout_client.typing_notices import TypingNotices
 
 HOLE_WAIT_S = 1.0
-"""How long a missing message may be late before the room requests it: an answer may come before earlier pushes."""
+"""How long a missing message may be late (s) until the room requests it: answers may overtake pushes."""
 NOT_MEMBER_ERROR_CODES = frozenset({"not_member", "not_found", "forbidden"})
 
 
@@ -57,7 +57,7 @@ class Room:
 
     @property
     def messages(self) -> list[Frame]:
-        """Return the known messages, and then the own ones without a number."""
+        """Return the known messages, and then the user's own messages without a number."""
         return self._list.messages
 
     @property
@@ -93,7 +93,7 @@ class Room:
         return max(0, self._list.last_n - max(self._state.from_n(me), self.reads.get(me, 0)))
 
     async def open(self) -> None:
-        """Read the room with its last messages; follow it. Raises Refusal to strangers, Ended if the client ends."""
+        """Read the room with its last messages, and follow it. Only members may; others get Refusal."""
         self._opened = asyncio.get_running_loop().create_future()
         self._callout.followers.add(self)
         self.handle_status(self._callout.status)
@@ -116,8 +116,8 @@ class Room:
         """Say a message and return it as ``messages`` shows it now: ``sending``. It is sent until it is answered or
         refused, always with the same ``client_id``, one message after the other.
 
-        With the ``client_id`` of a failed message, or of one that an earlier process did not get answered, it is the
-        same message: the server stores it once.
+        With the ``client_id`` of a failed message, or of one that an earlier process sent without an answer, it counts
+        as the same message: the server stores it once.
         """
         message = self._list.add_own(text, self._callout.user_id, client_id, files)
         self._sender.start()
@@ -151,7 +151,7 @@ class Room:
 
     async def _send_mark(self) -> None:
         sent = 0
-        with suppress(ClientError):  # the next connection, or the next call, sends it
+        with suppress(ClientError):  # if this failed, the next connection or the next call sends the mark
             while (n := self._wanted_mark) > max(sent, self.reads.get(self._callout.user_id, 0)):
                 answer = await self._callout.request("read", room=self.id, n=n)
                 self._state.advance_mark(self._callout.user_id, answer["n"])
@@ -197,7 +197,7 @@ class Room:
         sender = message["sender"]["id"]
         self._list.add_pushed(message)
         self._typing.handle_notice(sender, False)
-        self._state.advance_mark(sender, message["n"])  # to say something is to have read what was said before
+        self._state.advance_mark(sender, message["n"])  # a member who says something has read what was said before
         if sender == self._callout.user_id:
             self._sender.handle_push(message["client_id"])
         if self._list.early and (self._resuming is None or self._resuming.done()):
@@ -211,7 +211,7 @@ class Room:
         self._resuming = self._background.start(self._resume())
 
     async def _resume(self) -> None:
-        """Read the room, and what it has above the highest known number, until that succeeds."""
+        """Read the room and its messages above the highest known number. Try again until that succeeds."""
         backoff = Backoff()
         while True:
             try:
@@ -236,7 +236,7 @@ class Room:
     async def _fill_hole(self) -> None:
         await asyncio.sleep(HOLE_WAIT_S)
         if self._list.early:
-            with suppress(ClientError):  # the next push or connection tries again
+            with suppress(ClientError):  # if this failed, the next push or connection tries again
                 await self._pages.read_newer()
                 self._notify()
 

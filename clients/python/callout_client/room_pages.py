@@ -1,4 +1,4 @@
-"""Read a chat room and pages of its messages into the list that a client has of them."""
+"""Read a chat room and pages of its messages from the server, and add the messages to the client's list."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class RoomPages:
         self._callout, self._room_id, self._messages = callout, room_id, messages
 
     async def read_room_and_last_messages(self) -> Frame:
-        """Return the room, after its last messages were added. If they begin above the next number, the messages
-        between were read and added too. On a socket this joins the room: then this socket receives who is typing.
+        """Return the room. Before that, add its last messages and all messages between them and the known ones. On a
+        socket this joins the room, so that the socket also receives who is typing.
         """
         if self._callout.status.transport == "socket":
             joined = await self._callout.request("join", room=self._room_id)
@@ -42,7 +42,8 @@ class RoomPages:
             page = await self._read_page(f"&after={self._messages.last_n}")
             self._messages.add_newer(page["items"])
             has_more = page["next"] is not None
-        self._messages.close_holes(early)  # pushed before this was read: nothing can come before them any more
+        # These messages were pushed before the room was read, so no message can come before them any more.
+        self._messages.close_holes(early)
 
     async def read_older(self) -> bool:
         """Add one page of messages below the lowest known number. Return whether there are more."""

@@ -6,7 +6,7 @@ from callout_client.listeners import Frame
 
 
 class RoomState:
-    """The room as the server showed it last, changed by the events since. It does no I/O."""
+    """The room as the server last returned it, with the changes of later events. This class does no I/O."""
 
     def __init__(self) -> None:
         self.document: Frame = {}
@@ -27,11 +27,13 @@ class RoomState:
         return list(self.document.get("members", ()))
 
     def from_n(self, user: str) -> int:
-        """Return the number above which a member may read; 0 for others."""
+        """Return the message number above which this member may read messages; 0 for users who are not members."""
         return next((each["from_n"] for each in self.members if each["id"] == user), 0)
 
     def take_room(self, room: Frame) -> None:
-        """Replace what is known of the room. An event of a large room names only some members."""
+        """Replace the known room by the one of an answer or event. An event of a large room names only some of the
+        members.
+        """
         members = {each["id"]: each for each in (self.members if room.get("members_n") else ())}
         members |= {each["id"]: each for each in room["members"]}
         self.document = {**self.document, **room, "members": list(members.values())}

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable
 
 SEND_INTERVAL_S = 1.0
-"""The shortest time between two notices of one client: the server accepts one a second."""
+"""The shortest time between two notices that a client sends (s): the server accepts one a second."""
 SHOWN_S = 6.0
-"""How long a notice is shown, if neither another notice nor a message follows."""
+"""How long a notice is shown (s), if neither another notice nor a message of that user follows."""
 
 
 class TypingNotices:
-    """The typing notices of one room: those of the others, and the own one, which ``send`` sends. ``changed`` is called
-    if ``users`` has changed.
+    """The typing notices of one room: the received ones of the other members, and the user's own, which the function
+    ``send`` sends. ``changed`` is called if ``users`` has changed.
     """
 
     def __init__(self, send: Callable[[bool], None], changed: Callable[[], None]) -> None:

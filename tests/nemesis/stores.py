@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import redis
 
 from tests.support import valkey
 
@@ -36,6 +39,16 @@ class Valkey:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def kill_between_syncs(self) -> None:
+        """Kill the Valkey process while it holds back no write: it does so while a sync of the second before still runs
+        (docs/durability.md, "Level fast"). A sync of a file in memory takes that long only on a machine without a free
+        core.
+        """
+        with redis.Redis(port=self.port) as client:
+            while client.info("persistence").get("aof_pending_bio_fsync"):
+                time.sleep(0.001)
+        self.kill()
 
     @property
     def pid(self) -> int:

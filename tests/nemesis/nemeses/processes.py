@@ -29,7 +29,7 @@ async def kill_server(world: World, draw: random.Random) -> AsyncIterator[None]:
 @add_nemesis("Redis killed", "Valkey is killed (SIGKILL) and started again with its file", levels=("fast", "aof"))
 async def kill_valkey(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Kill Valkey, and start it again with its file at the end."""
-    world.primary.kill()
+    world.primary.kill_between_syncs()
     yield
     world.primary.start()
 
@@ -37,7 +37,7 @@ async def kill_valkey(world: World, draw: random.Random) -> AsyncIterator[None]:
 @add_nemesis("server and Redis killed", "both are killed at once and started again")
 async def kill_both(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Kill the server and Valkey, and start both again at the end."""
-    world.primary.kill()
+    world.primary.kill_between_syncs()
     await world.kill_server()
     yield
     world.primary.start()

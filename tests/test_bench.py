@@ -4,6 +4,7 @@ nothing.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -18,14 +19,16 @@ import pytest
 from bench.__main__ import NAMES
 from bench.load import chat_servers
 from bench.load.centrifugo import publish_request
+from bench.load.fanout_target import FanoutTarget, start_c_writer
 from bench.load.hostile_bodies import hostile_requests
 from bench.load.idle_servers import PEER_STARTERS
 from bench.load.memory_samples import KeyKind, Sample, kind_of, slope_a_minute, steepest_process
 from bench.peer_programs import GoProgram
 from bench.peers import catalogue
-from bench.questions.fanout import CONTENDERS
+from bench.questions import fanout
+from bench.questions.fanout import CONTENDERS, Contender
 from bench.report import Figure, Report, ratio, round_order
-from bench.rig import PeerUnavailable
+from bench.rig import PeerUnavailable, Rig
 from tests.support.fork_server import fork_server, start_process
 from tests.support.process import FinishedCommand, wait_for_command
 
@@ -140,6 +143,33 @@ async def test_connections_runs() -> None:
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the reader of the fan-out is C")
+def test_a_peer_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer whose process ends in the middle of `fanout` is named and left out; the other figures stay. Another peer
+    stands in for Callout, because only what happens to the failing peer is tested.
+    """
+    event = b'{"type":"announcement.bench"}'
+
+    async def start_first(rig: Rig, count: int, *, roles: str) -> FanoutTarget:
+        return start_c_writer(rig, event, count)
+
+    def start_and_end(rig: Rig, payload: bytes, count: int) -> FanoutTarget:
+        target = start_c_writer(rig, payload, count)
+        target.server.process.kill()
+        return target
+
+    monkeypatch.setattr("bench.load.fanout_target.start_callout", start_first)
+    monkeypatch.setattr("bench.load.fanout_target.read_event_payload", lambda _: event)
+    peers = {"C write()": Contender(start_c_writer), "Node ws": Contender(start_and_end)}
+    monkeypatch.setattr("bench.questions.fanout.CONTENDERS", peers)
+    options = argparse.Namespace(sockets=4, role="gateway", peers=True, rounds=2, seconds=0.1)
+    with Rig() as rig:
+        report = fanout.run(rig, options)
+    (missing,) = report.unavailable_peers
+    assert missing.startswith("Node ws: left out, it failed in round 1")
+    names = {figure.name for figure in report.figures}
+    assert "Callout ÷ C write()" in names and not any("Node" in name for name in names)
+
+
 async def test_fanout_runs() -> None:
     """The benchmark `fanout` measures single events and bursts. It fails if a socket misses an event."""
     figures = await run_quick("fanout", "--sockets", "16")

@@ -44,6 +44,11 @@ class FanoutTarget(msgspec.Struct):
     request: Callable[[int], bytes] = _control_request
     event_prefix: bytes = EVENT_PREFIX
 
+    def close(self) -> None:
+        """Close the sockets. The process ends with the rig."""
+        for each in (self.trigger, *self.listeners):
+            each.close()
+
 
 class FanoutResult(msgspec.Struct):
     """What ``reader.c`` counted, and the server's processor seconds meanwhile. ``p50_ms`` and ``p99_ms`` are the times

@@ -19,7 +19,7 @@ from bench.load import centrifugo, fanout_target, nats
 from bench.load.fanout_target import FanoutResult, FanoutTarget
 from bench.peers.catalogue import PEERS
 from bench.report import Figure, Report, ratio, round_order
-from bench.rig import PeerUnavailable, Rig, print_progress
+from bench.rig import BenchError, PeerUnavailable, Rig, print_progress
 from server.gateway.broadcast_send import load_send, send_by_transports
 
 BURST_EVENTS = 16
@@ -79,9 +79,19 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
     }
     for number in range(arguments.rounds):
         for (name, burst), rounds in round_order(results.items(), number):
+            if name not in servers:
+                continue
             print_progress(f"round {number + 1}: {name}, {burst} at once")
-            rounds.append(fanout_target.measure_fanout(rig, servers[name], burst=burst, seconds=arguments.seconds))
+            try:
+                rounds.append(fanout_target.measure_fanout(rig, servers[name], burst=burst, seconds=arguments.seconds))
+            except (BenchError, OSError) as error:  # the peer has closed a socket, or has ended
+                if name == "Callout":
+                    raise
+                report.unavailable_peers.append(f"{name}: left out, it failed in round {number + 1}: {error}")
+                servers.pop(name).close()
     _add_figures(report, results, list(servers))
+    for server in servers.values():
+        server.close()
     return report
 
 

@@ -2,10 +2,10 @@
 
 The C module is compiled if a C compiler and the headers of Python are there. Without them the build succeeds too, and
 Callout does the same in Python (server/gateway/broadcast_send.py). A wheel with the module is for one version of Python
-and one platform. A wheel without it is for all; ``CC=false`` builds it.
+and one platform. A wheel without the module is for all versions and platforms; ``CC=false`` builds this wheel.
 
-The pages are in every wheel and source distribution: without them the build fails. An editable install without the npm
-registry succeeds and says so; its server says ``make web``.
+The pages are in every wheel and source distribution: without them the build fails. An editable install succeeds even if
+the npm registry cannot be reached, and says so. Its server then asks for ``make web``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def compile_module(root: Path, target: Path) -> str | None:
     """Compile the C file of the checkout ``root`` into ``target``, by the program ``CC`` if that is set. Return None or
     the reason why it was not compiled.
     """
-    target.unlink(missing_ok=True)  # a server may be running with it; and an old one must not stay
+    # A running server may use the file, so it is not overwritten; and an old module must not stay.
+    target.unlink(missing_ok=True)
     compiler = shlex.split(os.environ.get("CC") or "cc")
     headers = f"-I{sysconfig.get_path('include')}"
     try:

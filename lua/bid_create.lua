@@ -1,5 +1,6 @@
 --[[ bid_create: creates a technician's bid for a job that accepts bids. If the technician was invited, the bid also
-answers the invitation. A bid for a job with a time is refused if its technician has none then by the rule `schedule`.
+answers the invitation. A bid for a job with a time is refused if the technician has no time for it by the rule
+`schedule`.
 KEYS    meta  job  bids  offers  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid  amount  note  max_bids  grace_ms  lease_ms  schedule
 OK      seq  version  job_id  bid
@@ -31,7 +32,7 @@ local why = Tech.refusal(tech)
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if not job or not Bids.is_eligible(zone, job, tech) then return Command.not_found(job, req, fingerprint) end
 why = Step.refusal(zone, job, plan, nil, if_version)
--- Whoever bids after another technician got the job has lost it.
+-- A technician who bids after another one got the job gets TAKEN.
 if why == 'ILLEGAL_TRANSITION' and job.mode == 'none' and job.holder ~= '' and job.holder ~= technician then
   why = 'TAKEN'
 end

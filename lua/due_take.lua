@@ -24,7 +24,8 @@ for _, entry in ipairs(Backlog.select(zone, meta, due, limit * 4)) do
   if not classes[class] then classes[class], order[#order + 1] = {}, class end
   table.insert(classes[class], entry)
 end
--- Leases are stored only in `seen`. Expired leases are not due within one lease after the zone was stopped.
+-- Presence leases are stored only in `seen`. None of them is due within one lease after the zone was opened, because
+-- nobody could renew a lease while the zone was closed.
 if zone.opened == 0 or zone.now > zone.opened + lease_ms then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', seen, '-inf', zone.now - lease_ms, 'LIMIT', 0, limit)) do
     table.insert(classes.lease, 'lease:' .. id)

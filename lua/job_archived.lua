@@ -1,7 +1,7 @@
 --[[ job_archived: records that a finished job is in SQL. The job's keys stay in Redis for ten minutes, for readers that
 have not switched to SQL yet, and for technicians who answer an offer late. Its offers, its waves and the records of its
-last changes are deleted at once: SQL has them, and each idempotency record also has a key of its own. If the
-technicians were not notified yet that many offers are closed (lib/offer_closure), the offers stay as long as the job.
+last changes are deleted at once: SQL has them, and each idempotency record also has a key of its own. If not all
+technicians were notified yet that their offers are closed (lib/offer_closure), the offers stay as long as the job.
 `live` is 1 if the job is not finished any more.
 KEYS    meta  jobs  job
 ARGV    epoch  id

@@ -1,7 +1,7 @@
 --[[ job_create: creates the job of a booking, once per idempotency key, reference and id. The reference is stored with
 the fingerprint of its booking: the same booking again returns the first job, another booking is refused with DUPLICATE.
 The job is on offer from `release` on (ms; 0 = now). The `named` technician is asked at once, the `preferred` one before
-others. `state_entry` is that of the first state; `full` and `pub` are all and the public members of the booking, as
+others. `state_entry` is that of the first state; `full` has all members of the booking, and `pub` the public ones, as
 JSON. `room` is the blueprint's `[room]`, compiled as in a plan, or ''; the reply has the room if it opens. `quote` is
 the quote that the job uses up, or ''; with `quoted` (its members), this step creates the quote, valid for `quote_ms`.
 With `reserve` (lib/reservation) the best candidate who has time gets the job; if nobody has time, nothing is booked.

@@ -1,5 +1,5 @@
 --[[ key_reserve: reserves a caller's idempotency key for a command in SQL, so that no command in Redis uses it. A key
-that a command in Redis has used is refused. SQL itself distinguishes its commands with one key.
+that a command in Redis has used is refused. Two commands in SQL with the same key are distinguished in SQL.
 KEYS    req
 ARGV    fingerprint  ttl_ms
 OK      seq  version

@@ -1,8 +1,8 @@
---[[ message_say: appends a member's message to the room of a job: number, membership, `client_id` and event in one step.
-A repeat with the same `client_id` gets the first message, also in a closed room; `digest` recognizes another text under
-it. `text` and `files` are JSON. `looked` is 0, or the checkpoint of SQL after SQL was asked for this `client_id`:
-Redis forgets the oldest ones (LOOK). `key` '' makes no idempotency record. If the repeated message is no longer in
-Redis, the reply has only its `n`.
+--[[ message_say: appends a member's message to the room of a job: number, membership, `client_id` and event in one
+step. A repeat with the same `client_id` gets the first message, also in a closed room; `digest` recognizes another text
+under it. `text` and `files` are JSON. `looked` is 0, or the checkpoint of SQL after SQL was asked for this `client_id`:
+Redis has only the latest ones (the refusal LOOK asks the caller to look in SQL). `key` '' makes no idempotency record.
+If the repeated message is no longer in Redis, the reply has only its `n`.
 KEYS    meta  room  messages  read  sent  log  req
 ARGV    epoch  user  client_id  digest  looked  message  text  files  actor  key  fingerprint  trace
 OK      seq  version  n  data

@@ -1,7 +1,7 @@
 --[[ notification_append: appends the notifications for the log's events up to `to_seq`, once, by compare-and-set of the
 cursor. `notifications` contains three values for each of `count` notifications (user, data, blueprint), and then the
 rooms in which messages were said: each room gets the scheduled task that notifies its absent members (room_notify),
-unless it has one. Due work `notify:<room>`.
+unless it has one. The entry of this task is `notify:<room>`.
 KEYS    meta  log  cursor  due
 ARGV    epoch  from_seq  to_seq  count  notifications…
 OK      seq  version  moved

@@ -1,6 +1,6 @@
 --[[ price_answer: accepts or rejects a proposed price for the other side of the job. An accepted price becomes the
 price of the job. If money is held for the job, the step requests a hold of the new amount; `payment_audience` receives that.
-What was captured before may cover the new price: then the job is paid (`captures`, as in payment_put).
+If the amounts that were captured before cover the new price, the job is paid (`captures`, as in payment_put).
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  answer  states  audience  payment_audience  captures
 OK      seq  version  job_id

@@ -1,5 +1,5 @@
---[[ share_close: ends a link to a job before its time. Only the job's customer and ops may end links, also links of
-each other. For a link that is not open, the reply is that of a repeat.
+--[[ share_close: ends a link to a job before its time. Only the job's customer and ops may end links. Each of them may
+also end a link that the other created. For a link that is not open, the reply is that of a repeat.
 KEYS    meta  job  log  req
 ARGV    epoch  actor  key  fingerprint  trace  id
 OK      seq  version

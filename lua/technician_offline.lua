@@ -20,12 +20,12 @@ local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local again = key ~= '' and Idempotency.lookup(req, fingerprint)
 local tech, clock = Tech.load(tech_key), redis.call('HGET', tech_key, 'clock') or ''
-if again and again[1] == 'OK' then return {'OK', '1', again[3], 0, clock, FixRate.told(tech)} end
+if again and again[1] == 'OK' then return {'OK', '1', again[3], 0, clock, FixRate.last_sent(tech)} end
 if again then return again end
 if reason == 'lease' then
   local last = tonumber(redis.call('ZSCORE', seen, id) or '')
   if last and not Zone.has_ended(zone, last + lease_ms, lease_ms) then
-    return {'OK', '0', 0, 0, clock, FixRate.told(tech)}
+    return {'OK', '0', 0, 0, clock, FixRate.last_sent(tech)}
   end
 end
 local seq, cause = zone.seq, key ~= '' and key .. ':' .. fingerprint or ''
@@ -34,4 +34,4 @@ if tech and tech.online == '1' then
   EventLog.save_seq(zone)
 else redis.call('ZREM', seen, id) end
 if key ~= '' then Idempotency.store(req, fingerprint, seq, 0, '-', Idempotency.STEP_MS) end
-return {'OK', '0', seq, 0, clock, FixRate.told(tech)}
+return {'OK', '0', seq, 0, clock, FixRate.last_sent(tech)}

@@ -22,7 +22,7 @@ local tech, again = Tech.load(tech_key), Idempotency.lookup(req, fingerprint)
 local clock = redis.call('HGET', tech_key, 'clock') or ''
 if again then
   if again[1] ~= 'OK' then return again end
-  return {'OK', '1', again[3], 0, clock, FixRate.told(tech), unpack(Eligibility.blockers(zone, tech))}
+  return {'OK', '1', again[3], 0, clock, FixRate.last_sent(tech), unpack(Eligibility.blockers(zone, tech))}
 end
 local why = Tech.refusal(tech)
 if why then return Idempotency.refuse(req, fingerprint, why) end
@@ -46,4 +46,4 @@ if was ~= '1' then
   EventLog.save_seq(zone)
 end
 Idempotency.store(req, fingerprint, seq, 0, '-', Idempotency.STEP_MS)
-return {'OK', '0', seq, 0, clock, FixRate.told(tech), unpack(Eligibility.blockers(zone, tech))}
+return {'OK', '0', seq, 0, clock, FixRate.last_sent(tech), unpack(Eligibility.blockers(zone, tech))}

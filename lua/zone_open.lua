@@ -68,7 +68,7 @@ if compared == 'look' then return {'OK', '0', head, 0, epoch or '', '', format} 
 redis.call('HSET', meta, 'database', database, 'format', format)
 if not (epoch and epoch ~= 'closed' and same) or rolled_back then
   local now, offset = Clock.read(tonumber(row[5]) or 0, row[4], row[9])
-  -- A zone without an earlier epoch has no clients who need a grace.
+  -- A zone without an earlier epoch has no clients that need a grace period.
   local opened = epoch and now or 0
   epoch = string.format('e%.0f-%s', math.max(number, elsewhere) + 1, string.sub(run_id, 1, 8))
   redis.call('HSET', meta, 'epoch', epoch, 'seq', head, 'run_id', run_id, 'opened_at', opened, 'now', now,

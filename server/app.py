@@ -6,8 +6,8 @@
 3. :class:`~server.http.auth.AuthenticationLayer`.
 4. The routes of server/api/routes.py, each an :class:`~server.api.endpoint.Endpoint`.
 
-All layers are plain ASGI. WebSockets pass through 3 only: the coroutine frames of a RequestLayer and a router would
-stay in memory as long as each socket is open.
+All layers are plain ASGI. WebSockets pass through layer 3 only: the coroutine frames of a RequestLayer and a router
+would stay in memory as long as each socket is open.
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ class RequestLayer:
 
         try:
             await self.app(scope, receive, send_with_request_id)
-        except asyncio.CancelledError:  # the server ends, and this request took longer than it waits for requests
+        # the server stops, and this request took longer than the time that the server waits for requests
+        except asyncio.CancelledError:
             if status:
                 raise
             await send_problem(scope, send_with_request_id, _error_of_cancelled(scope["method"]))

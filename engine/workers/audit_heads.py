@@ -31,7 +31,7 @@ class HeadPublisher:
         self._grown: set[Zone] = set()
 
     async def prepare(self, zone: Zone, checkpoint: Checkpoint | None) -> None:
-        """Make the zone's tree ready to be appended after ``checkpoint``. Raises the same errors as
+        """Prepare the zone's tree, so that the events after ``checkpoint`` can be appended. Raises the same errors as
         ``Archive.begin_write``.
         """
         archive, seq = self._engine.archive, checkpoint.seq if checkpoint else 0
@@ -51,8 +51,8 @@ class HeadPublisher:
         self.store(zone, note)
 
     def store(self, zone: Zone, note: str | None) -> None:
-        """Store a head that was signed and committed in the zone's file. An error is logged: the next head replaces
-        it.
+        """Write a head to the zone's file, after SQL has committed it. An error is only logged, because the next head
+        replaces this one.
         """
         if note is None:
             return

@@ -43,10 +43,12 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 60.0
 FIRST_INTERVAL_S = 10.0
-"""How often a zone is looked at whose demand this process does not have: the first requests are soon on the map."""
+"""The interval of looks at a zone for which this process has no demand yet. It is short, so that the first requests are
+soon on the map.
+"""
 LEASE_S = 90.0
 STORE_EVERY_HOURS = 24
-"""How often the learnt state is stored in SQL. After a restart, at most so many hours are learnt again."""
+"""How often the learnt state is stored in SQL. After a restart, at most this many hours are learnt again."""
 HOURS_PER_READ = WEEK_HOURS
 
 _ShownAreas = Mapping[str, ChangedArea]
@@ -108,9 +110,11 @@ class ZoneChore:
         self._stored_hours: dict[AreaKind, int] = {}
         self._supply = SupplyCounter(engine, zone)
         self._failed: set[str] = set()
-        """The forecasters of other packages that raised in this process. It does without them."""
+        """The forecasters of other packages that raised an error in this process. The process does not use them any
+        more.
+        """
         self._hour_begun = (-1, 0)
-        """The newest hour that was seen to have begun, and the head of the log then."""
+        """The newest hour of which this process saw the beginning, and the head of the log at that moment."""
         self._next_look_s = 0.0
 
     def is_due(self) -> bool:

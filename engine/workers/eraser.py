@@ -1,11 +1,12 @@
-"""The eraser: the process that erases a person. Maintenance runs it in every server; one works on an erasure at a time.
+"""The eraser: the process that erases a person. Maintenance runs it in every server. One server works on an erasure at
+a time.
 
 1. *waiting*: until all events of the person are archived and trimmed from the logs in Redis, and until no live job or
    open dispute of theirs prevents the erasure.
 2. *running*: a line of the list of erasures is written. Redis' copies are removed, so that no later event has anything
-   of the person; what was appended until then must leave the logs too. In each zone the events are erased, at most 500
-   at a time: ``subject.erased`` is appended, which names them, then their data and salts are removed. Then all other
-   rows, and the account last.
+   of the person; the events that were appended before must leave the logs too. In each zone the events are erased, at
+   most 500 at a time: ``subject.erased`` is appended with the seqs of these events, then the data and salts of the
+   events are removed. Then all other rows, and the account last.
 3. The files of Redis and SQLite are rewritten, without what was erased. Then it is *done*.
 
 Each step may be repeated. Therefore another process can continue if a process dies at any point.
@@ -42,9 +43,11 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 LEASE_MS = 300_000
-"""How long a process may work on an erasure before another one may begin it again. Both then do the same."""
+"""How long a process may work on an erasure before another one may begin it again. Two at once do no harm, because both
+do the same.
+"""
 MAX_UNARCHIVED_EVENTS = 1_000
-"""An archive that is further behind lets the erasure wait."""
+"""The erasure waits while the archive is more than this many events behind a log."""
 _KEY_NAMESPACE = uuid.UUID("0b8a3f64-6f0f-4c43-9d7e-5e0d8d0f2a91")
 
 log = structlog.get_logger(__name__)
@@ -91,7 +94,8 @@ async def _continue_erasure(engine: Engine, name: str) -> bool:
     erasure_list.add_to_list(erasure_list.file_of(engine.settings), ListedErasure(name, user, now_ms()))
     log.warning("erasure_runs", erasure=name, user=user)
     await redis_erasure.erase_copies(engine, person)
-    if not await _has_left_logs(engine, person):  # an event of before the copies were removed, or a restored log
+    # a log has an event from before the copies were removed, or the log was restored
+    if not await _has_left_logs(engine, person):
         return False
     for zone in await person_reader.read_zones(engine.archive):
         await _erase_zone(engine, zone, person, is_restored=row.restored)

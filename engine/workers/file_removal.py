@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_LAG_S = 3600.0
-"""While SQL is so far behind the log of a zone, no file of the zone is deleted: the log may say on what it hangs."""
+"""While SQL is so far behind the log of a zone, no file of the zone is deleted: an event that is not archived yet may
+attach the file.
+"""
 
 
 async def run_once(engine: Engine) -> int:

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 MAX_BATCH_EVENTS = 1_000
 """The most events in one transaction. An archiver that lags takes this many, because a commit and the statements of a
-batch cost the same for few events as for many. It takes about 0.1 s, during which SQLite has no other writer. More
-would miss heads of the audit tree (``engine.audit.heads.ENTRIES_PER_HEAD``)."""
+batch cost the same for few events as for many. It takes about 0.1 s, during which SQLite has no other writer. A larger
+batch would skip heads of the audit tree (``engine.audit.heads.ENTRIES_PER_HEAD``).
+"""
 PAGE_EVENTS = 250
 """The most events that are read at once. Decoding them takes about 1 ms, during which other tasks wait."""
 READ_MARGIN_S = 5.0
-"""How much longer than its block time a read may take: else Redis is stopped or the connection is dead."""
+"""How much longer than its block time a read may take. If it takes longer, Redis is stopped or the connection is
+dead.
+"""
 
 
 class LoggedEvents(NamedTuple):
@@ -31,7 +34,7 @@ class LoggedEvents(NamedTuple):
 
 
 class LogReader:
-    """A reader of logs that one command can read, over one connection, which it opens when it needs it."""
+    """A reader of logs that one command can read. It has one connection, and opens it at the first read."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

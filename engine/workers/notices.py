@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 def notices_of_event(engine: Engine, event: Event) -> list[str | bytes]:
-    """Return the notices of an event as the arguments of a script. Each notice is three of them: the receiver, the
+    """Return the notices of an event as the arguments of a script. Each notice is three arguments: the receiver, the
     notification as JSON, and the blueprint. A notice that cannot be made is logged.
     """
     found: list[str | bytes] = []

@@ -43,8 +43,9 @@ MAX_BATCH_EVENTS = 100
 """The most events in one batch. The limit bounds the run time of the script that appends their notices."""
 READ_BLOCK_S = 1.0
 BATCH_PAUSE_S = 0.025
-"""The pause after a batch that contained all waiting events. Notices are delayed by up to this time, and those of a
-busy moment share one call."""
+"""The pause after a batch that contained all waiting events. Notices are delayed by up to this time, and the notices of
+a busy moment share one call of the script.
+"""
 READ_MARGIN_S = 2.0
 """A blocking read that takes this much longer than its block time has lost its connection."""
 LEASE_S = 5.0
@@ -84,8 +85,9 @@ def next_pause_s(*, held: bool, full: bool) -> float:
 
 
 async def run_once(engine: Engine) -> None:
-    """Derive notifications and send pushes for all events that the logs contain now, also for the notices that this
-    run appends, and wait until each push is sent or given up. No lease is needed (the cursor's compare-and-set).
+    """Derive notifications and send pushes for all events that the logs contain now, also for the notices that this run
+    appends, and wait until each push is sent or given up. No lease is needed, because the cursor moves by
+    compare-and-set.
     """
     async with AsyncExitStack() as stack:
         for runner in await _open_runners(engine, stack, None):
@@ -196,7 +198,7 @@ class _NotifierRunner:
         return int(await self._engine.store.read_connection.get(keys.push_cursor(zone)) or 0)
 
     async def _notify_users(self, zone: Zone, events: list[Event]) -> None:
-        """Append the notices of these events and move the cursor. If this was done here, queue the pushes."""
+        """Append the notices of these events and move the cursor. If this process has moved it, queue the pushes."""
         begin, end = self._cursors[zone], events[-1].seq
         if events[0].seq != begin + 1:
             log.error("push_gap", zone=zone, after=begin, next=events[0].seq)
@@ -230,8 +232,9 @@ class _NotifierRunner:
     async def _append_notices(
         self, zone: Zone, begin: int, end: int, notices: list[str | bytes], rooms: list[str]
     ) -> bool:
-        """Append the notices, and schedule the notifications of ``rooms``. Return False if another notifier has. Raises
-        Indeterminate if the reply was lost."""
+        """Append the notices, and schedule the notifications of ``rooms``. Return False if another notifier has already
+        appended them. Raises Indeterminate if the reply was lost.
+        """
         names = {
             "meta": keys.zone_meta(zone),
             "log": keys.log(zone),

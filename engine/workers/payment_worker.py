@@ -47,8 +47,9 @@ PAUSE_S = 0.25
 ERROR_PAUSE_S = 2.0
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 300.0
 MAX_ATTEMPTS = 300
-"""The most attempts, over about a day. Then the payment is reported as failed (`provider_unreachable`): should the
-provider have done it after all, its webhook reports that, and a capture is always recorded."""
+"""The most attempts, over about a day. Then the payment is reported as failed (`provider_unreachable`): if the provider
+has made the payment nevertheless, its webhook reports that, and a capture is always recorded.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +72,7 @@ async def run(engine: Engine) -> None:
             for zone in engine.settings.zones:
                 try:
                     if engine.store.zones[zone].open and await leases.holds_lease(zone):
-                        await work_once(engine, adapter, zone)
+                        await process_due_orders(engine, adapter, zone)
                 except (CalloutError, OSError) as error:
                     log.warning("payments_wait", zone=zone, error=str(error) or type(error).__name__)
                     pause_s = ERROR_PAUSE_S
@@ -88,7 +89,7 @@ async def _forget_cursors(engine: Engine) -> None:
         log.warning("payment_cursors_stay", error=str(error))
 
 
-async def work_once(engine: Engine, adapter: PaymentAdapter, zone: Zone) -> int:
+async def process_due_orders(engine: Engine, adapter: PaymentAdapter, zone: Zone) -> int:
     """Store the zone's new requests, and process all orders that are due. Return their number. If an order fails with a
     CalloutError, process the others first and then raise it.
     """
@@ -96,14 +97,14 @@ async def work_once(engine: Engine, adapter: PaymentAdapter, zone: Zone) -> int:
     while await payment_orders.take_requests(engine.archive, zone, now_ms()):
         pass
     due = await payment_orders.due_orders(engine.archive, zone, now_ms())
-    results = await asyncio.gather(*(work_on(engine, adapter, order) for order in due), return_exceptions=True)
+    results = await asyncio.gather(*(process_order(engine, adapter, order) for order in due), return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
     return len(due)
 
 
-async def work_on(engine: Engine, adapter: PaymentAdapter, order: StoredOrder) -> None:
+async def process_order(engine: Engine, adapter: PaymentAdapter, order: StoredOrder) -> None:
     """Send one order to the provider, record the reports, and remove or postpone the order."""
     try:
         reports = await (_pay_out if order.is_payout else _ask)(engine, adapter, order)
@@ -149,7 +150,7 @@ def _payment_order(stored: StoredOrder) -> PaymentOrder:
 
 
 async def _refund_parts(engine: Engine, stored: StoredOrder) -> list[RefundPart]:
-    """Return how a refund is divided among the charges, by the log before its request."""
+    """Return how a refund is divided among the charges that the log has before the request of the refund."""
     events = await reader.job_events(engine.archive, stored.job, PAYMENT_EVENTS)
     facts = [payment_reports.fact_of(event) for event in events if event.seq < stored.seq]
     prefix = TEST_PREFIX if engine.settings.payments == "test" else ""
@@ -171,7 +172,7 @@ async def _pay_out(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder)
 async def _settle(
     engine: Engine, order: StoredOrder, status: Literal["paid", "failed"], *, is_test: bool = False
 ) -> None:
-    """Record the outcome of a payout. An outcome that ops or a service recorded before stays."""
+    """Record the outcome of a payout. If ops or a service have already recorded an outcome, that outcome stays."""
     try:
         await payouts.settle_payout(engine, payment_reports.PROVIDER, order.id, status, is_test=is_test)
     except (Conflict, NotFound) as error:

@@ -1,9 +1,9 @@
 """Copy positions from Redis to SQL: the latest one of each technician, and their paths on jobs.
 
-Positions are in no event, so that both may be lost. Redis has the points of a path for some minutes
+No event contains positions. Therefore a failure may lose both. Redis has the points of a path for some minutes
 (lua/lib/path.lua); the archiver of the zone moves them. The script removes from Redis only what SQL has, so that an
-archiver that dies loses nothing, and of two at once each point is stored once. While the database is away, the points
-stay in Redis, up to a number and for a day.
+archiver that dies loses nothing. If two archivers move a path at once, each point is stored only once. While the
+database is away, the points stay in Redis, up to a maximum number and for at most a day.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ MAX_MESSAGES_PER_LOOKUP = 500
 MAX_WAITING_PUSHES = 2_000
 """The most pushes that wait for the lookup. Further ones are dropped and counted."""
 MAX_CACHED_ADDRESSES = 20_000
-"""For how many users the devices of the last lookup are stored."""
+"""The most users whose devices of the last lookup are stored in memory."""
 
 log = structlog.get_logger(__name__)
 

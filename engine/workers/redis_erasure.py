@@ -26,7 +26,7 @@ REWRITE_TIMEOUT_S = 60.0
 MAX_REWRITTEN_ENTRIES = 1_000
 """A log with more entries is not rewritten, because the script would stop the server for too long."""
 MAX_ENTRIES_PER_STREAM_NODE = 100
-"""How many entries Redis stores in one node of a stream at most (``stream-node-max-entries``)."""
+"""The most entries that Redis stores in one node of a stream (``stream-node-max-entries``)."""
 POLL_INTERVAL_S = 0.05
 
 log = structlog.get_logger(__name__)
@@ -93,8 +93,8 @@ async def _forget_quotes(engine: Engine, zone: Zone, person: Person) -> None:
 
 async def rewrite_log(engine: Engine, zone: Zone, last_seq: int) -> None:
     """Rewrite the zone's log, so that Redis has no bytes of trimmed entries up to ``last_seq`` in its blocks of
-    entries. A long log is not rewritten: such a block disappears when all its entries are trimmed. Raises Unavailable
-    until then, and the same errors as ``Store.run``.
+    entries. A long log is not rewritten: a block disappears by itself when all its entries are trimmed. Until then,
+    this function raises Unavailable. Raises the same errors as ``Store.run``.
     """
     names = {"meta": keys.zone_meta(zone), "log": keys.log(zone)}
     done = await engine.store.run(zone, "log_rewrite", keys=names, args={"limit": MAX_REWRITTEN_ENTRIES})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 LEAST_DEMAND_DAYS = 100
-"""The forecast reads counts of the last twelve weeks: later ones are never deleted."""
+"""Counts of the last 100 days are never deleted, because the forecast reads those of the last twelve weeks."""
 MAX_PASS_S = 20.0
 """After this time a pass leaves the rest to the next one, so that other maintenance need not wait."""
 
@@ -58,7 +58,7 @@ def _first_kept_ms(days: int) -> int:
 
 async def _retire_events(engine: Engine, zone: Zone, end: float) -> int:
     """Announce the retirement of a part of the zone's log, or delete a part that an earlier pass has announced. Between
-    the two, everybody who reads SQL finds out that the part is retired.
+    the two passes, every process that reads SQL learns that the part is retired.
     """
     archive = engine.archive
     part = await retention.next_retirement(archive, zone, _first_kept_ms(engine.settings.keep_events_days))
@@ -71,7 +71,7 @@ async def _retire_events(engine: Engine, zone: Zone, end: float) -> int:
         await retention.note_announcement(archive, part, seq)
         return 0
     announced = await retention.is_announced(archive, part)
-    if announced is False:  # the log has lost the event
+    if announced is False:  # the log has lost the event that announced the part
         await retention.note_announcement(archive, part, None)
     deleted = 0
     while announced and part.deleted_to < part.last_seq and monotonic() < end:

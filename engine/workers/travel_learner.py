@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 CHECK_INTERVAL_S = 60.0
 LEARN_INTERVAL_MS = 900_000
 SETTLED_MS = 900_000
-"""So long after an arrival its path is in SQL: it stays in Redis for ten minutes (lua/lib/path.lua), and the archiver
-needs a while."""
+"""This long after an arrival, the path of the journey is in SQL: it stays in Redis for ten minutes (lua/lib/path.lua),
+and the archiver needs a while.
+"""
 MAX_COUNTED = 2_000
 """The most journeys that are read at once to be counted. If more have ended, the latest are counted."""
 MIN_NEW_SHARE = 0.05
@@ -75,7 +76,7 @@ async def reload(engine: Engine) -> None:
 
 async def learn_zone(engine: Engine, zone: Zone, now: int, settled_ms: int = SETTLED_MS) -> int:
     """Count the journeys of the zone that have ended since the last time, up to ``settled_ms`` before ``now`` (ms since
-    the Unix epoch), and learn from them when they are enough. Return their number. Raises Unavailable.
+    the Unix epoch), and learn from them if there are enough. Return the number of counted journeys. Raises Unavailable.
     """
     quality = await stored.read_quality(engine.archive, zone)
     counted_to, until = quality.counted_to, now - settled_ms
@@ -98,7 +99,7 @@ async def learn_zone(engine: Engine, zone: Zone, now: int, settled_ms: int = SET
 
 
 def _count(quality: ZoneQuality, times: ZoneTimes, timezone: str, rides: list[ArrivedRide]) -> None:
-    """Count journeys, with predictions by ``times``, which were learnt before them."""
+    """Count how accurate the predictions for these journeys are. ``times`` were learnt before the journeys ended."""
 
     def model_at(at: int, place: Place) -> TravelModel:
         return travel.remaining_model_of(times, at, timezone, place)

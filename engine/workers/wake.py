@@ -45,7 +45,9 @@ log = structlog.get_logger(__name__)
 
 
 async def wake_schedulers(engine: Engine, zones: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
-    """Set the event of each zone in ``zones`` when a task may have become due in it, until cancelled."""
+    """Set the event ``wakes[zone]`` of each zone in ``zones`` when a task of the zone may have become due, until
+    cancelled.
+    """
     async with asyncio.TaskGroup() as group:
         for readable_together in engine.store.shards.groups(wakes):
             group.create_task(_wake_group(engine, readable_together, zones, wakes))

@@ -142,7 +142,7 @@ async def _reopen_known_epoch(store: Store, pipe: Pipeline, zone: Zone, run_id: 
 async def _answer_in_time(query: Coroutine[Any, Any, T]) -> T | str:
     """Return the result of a query, or the reason why there is none after ``DATABASE_TIMEOUT_S``.
 
-    The query is not cancelled at the timeout: half a transaction would cost a connection to the database.
+    The query is not cancelled at the timeout, because a cancelled transaction would cost a connection to the database.
     """
     task = asyncio.create_task(query)
     try:

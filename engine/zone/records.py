@@ -39,7 +39,7 @@ async def read_records(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, Zo
 
 
 async def read_archived_seqs(archive: Archive) -> dict[Zone, int]:
-    """Return the seq up to which each zone is archived. A zone of which nothing is archived is missing."""
+    """Return the seq up to which each zone is archived. A zone without archived events is not in the result."""
     async with archive.begin_read() as conn:
         rows = await conn.execute(select(checkpoints.c.zone, checkpoints.c.seq))
     return {Zone(row.zone): row.seq for row in rows}
@@ -48,8 +48,8 @@ async def read_archived_seqs(archive: Archive) -> dict[Zone, int]:
 async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_redis: Mapping[Epoch, int]) -> bool:
     """Record the epochs of ``in_redis``. Delete recorded epochs that Redis has lost and that have no archived event.
 
-    Return False if another server has written since ``before`` was read, or if events were archived since then that a
-    new epoch repeats: then the zone must be compared again. Raises Unavailable, Indeterminate.
+    Return False if the zone must be compared again: another server has written since ``before`` was read, or events
+    were archived since then whose seqs a new epoch repeats. Raises Unavailable, Indeterminate.
     """
     async with archive.begin_write() as conn:
         await conn.execute(select(deployment.c.id).with_for_update())

@@ -3,7 +3,8 @@
 
 ``meta.format`` in Redis and ``checkpoints.format`` in SQL contain the format. A new release writes data in the format
 of the zone, so that the previous release can run beside it or return. The format rises when an operator raises it, or
-when ``callout serve`` starts alone. SQL is raised first, so that no older release rebuilds the zone from SQL.
+when ``callout serve`` starts alone. The format in SQL is raised first, so that no older release rebuilds the zone from
+SQL.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ async def raise_format(archive: Archive, zone: Zone, to: int, read_meta: ReadMet
 
     ``read_meta`` returns a field of the zone's key ``meta``, "" if there is none. ``run_script`` runs the script
     ``zone_upgrade`` in an epoch, and returns whether the zone was still in that epoch. Raises SettingsError if the
-    format is higher, Unavailable, Indeterminate.
+    zone's format is higher than ``to``, Unavailable, Indeterminate.
     """
     columns = checkpoints.c
     async with archive.begin_write() as conn:
@@ -53,7 +54,9 @@ async def raise_format(archive: Archive, zone: Zone, to: int, read_meta: ReadMet
 
 
 async def raise_all(store: Store, archive: Archive) -> None:
-    """Raise the formats of all zones to that which this process knows, because no other process uses them."""
+    """Raise the formats of all zones to the newest format that this process knows. Call this only if no other process
+    uses the zones.
+    """
     for zone, state in store.zones.items():
         if state.open and state.format < store.known_format:
 

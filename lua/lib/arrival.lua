@@ -1,8 +1,8 @@
 -- The arrival of a technician at the place of a job, while they are on the way there: the events `technician.near` and
 -- `technician.arrived`, each once for a job and its holder.
 --   `arrival` in the job's record is `holder stage fixes`: stage is `near`, `there` (arrived), `left` (arrived and went
--- away) or `-`; fixes counts those in a row that prove the arrival. `near` and `there` follow from the events, whose
--- actor is the holder. `left` and the count follow from the next fixes.
+-- away) or `-`; `fixes` is the number of consecutive fixes that prove the arrival. `near` and `there` follow from the
+-- events, whose actor is the holder. `left` and the count follow from the next fixes.
 --- @include "lib/arrival_rule"
 --- @include "lib/audience"
 --- @include "lib/device"
@@ -18,8 +18,9 @@ local Arrival = {}
 -- than FRESH_MS when it comes proves nothing about now.
 Arrival.ACCURACY_M, Arrival.SPEED, Arrival.FRESH_MS = 50, 3, 120000
 
--- Returns the speed in m/s: the measured one, or that of the way from the fix before, less the accuracy (of two fixes
--- of a phone that lies still, the positions differ by about that). nil if no position was measured before.
+-- Returns the speed in m/s: the measured speed, or else the distance from the previous fix, less the accuracy, divided
+-- by the time. (Two positions of a phone that does not move differ by about the accuracy.) nil if no position was
+-- measured before.
 function Arrival.speed(measured, before, tech)
   if measured ~= '' then return tonumber(measured) end
   if before.acc == '' or not before.lat or before.lat == '' then return nil end

@@ -1,8 +1,8 @@
 -- What a blueprint declares about the arrival at a job's place, for the state in which the technician travels there.
---   `travel` in the job's record is `entered`, and what is declared, joined by slashes: `near_m at_m leave_m fixes
--- near_audience arrived_audience late_audience`, audiences with commas. engine/blueprint/compiler.py writes it; an
--- older release wrote it without the last value. It is valid only in the state that the job entered with that version
--- (lib/job).
+--   `travel` in the job's record is `entered` (the job's version when it entered the state), and what is declared,
+-- joined by slashes: `near_m at_m leave_m fixes near_audience arrived_audience late_audience`, audiences with commas.
+-- engine/blueprint/compiler.py writes it; an older release wrote it without the last value. `travel` is valid only in
+-- the state that the job entered with that version (lib/job).
 --- @include "lib/memo"
 local ArrivalRule = {}
 

@@ -1,8 +1,8 @@
--- Selects the entries that are due, oldest first. Up to three pages, the result has all entries. If more are due, the
--- result has the oldest page, the newest page, and a page in between that advances with every call. Thousands of
--- entries of one class (a city that comes online at once) then do not hide later entries, and hide entries of other
--- classes among them only for a short time. (Rejected: a queue for each class. It would be exact, but every script that
--- makes or moves due work would have to maintain the queues.)
+-- Selects the entries that are due, oldest first. If at most three pages of entries are due, the result has all of
+-- them. If more are due, the result has the oldest page, the newest page, and a page in between that advances with
+-- every call. Thousands of entries of one class (a city that comes online at once) then do not hide later entries, and
+-- hide entries of other classes among them only for a short time. (Rejected: a queue for each class. It would be exact,
+-- but every script that makes or moves due work would have to maintain the queues.)
 local Backlog = {}
 
 -- How long an entry that a runner has taken stays hidden from the other runners, and how long a runner waits at most.

@@ -1,7 +1,7 @@
--- Codes (DESIGN §5). A job gets new codes under a new issue number. The caller reports the issue with which the code
--- was compared, and whether it matched. This file decides which guesses count, so that only the allowed number of
--- simultaneous guesses is evaluated. Tries are counted for each issue and technician: `tries:<technician>` is `issue
--- count` (engine/domain/job_view.py reads it).
+-- Confirmation codes (DESIGN §5). A job gets new codes under a new issue number. The caller reports the issue with
+-- which the code was compared, and whether it matched. This file decides which guesses count, so that only the allowed
+-- number of simultaneous guesses is evaluated. Tries are counted for each issue and technician: `tries:<technician>` is
+-- `issue count` (engine/domain/job_view.py reads it).
 --- @include "lib/event_log"
 --- @include "lib/job_fields"
 local Codes = {}

@@ -38,8 +38,8 @@ function Density.radius_for(zone, job, supply, want, widest)
   local level = math.floor(math.log(math.pi * widest * widest / unit) / math.log(4))
   local count, below = Density.count_cell(supply, score, 4 ^ level), math.max(-1, level - Density.MAX_LEVELS)
   if count < few then return widest end
-  -- The cell at `level` has at least `few`, the one at `below` has not. Where people are spread evenly, each level has
-  -- a quarter of the one above, so the next cell to count is guessed.
+  -- The cell at `level` has at least `few` entries, the cell at `below` has fewer. Where people are spread evenly, each
+  -- level has a quarter of the one above, so the next cell to count is guessed.
   while level - below > 1 and count >= 4 * few do
     local guess = level - math.floor(math.log(count / few) / math.log(4))
     guess = math.max(below + 1, math.min(level - 1, guess))

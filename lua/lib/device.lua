@@ -4,11 +4,11 @@ local Device = {}
 
 -- The clock. `clock` in the technician's record is `known seen when`: the trusted offset (ms ahead of ours), and an
 -- offset that was read at `when` and is not trusted yet; `-` for none (engine/rules/fixes.py reads it). A live fix
--- arrives late and never early, so a reading (`at` less its arrival) is right or too small: a larger reading is better
--- than the known offset. A smaller reading comes from a late fix, or from a clock that was set back: this reading is
--- trusted when the next live fix, some time later, gives the same reading. A reading that is at most SLACK_MS behind
--- counts as no offset. The clock of an unknown device is trusted, unless its reading is more than LATE_MS behind: if
--- the reading were the age of the fix, the fix would be useless.
+-- arrives late and never early, so a reading (the time `at` of the fix less the time of its arrival) is right or too
+-- small: a larger reading is better than the known offset. A smaller reading comes from a late fix, or from a clock
+-- that was set back: this reading is trusted when the next live fix, some time later, gives the same reading. A reading
+-- that is at most SLACK_MS behind counts as no offset. The clock of an unknown device is trusted, unless its reading is
+-- more than LATE_MS behind: if the reading were the age of the fix, the fix would be useless.
 Device.SLACK_MS, Device.LATE_MS = 30000, 120000
 
 function Device.clock_text(known, seen, when)

@@ -3,7 +3,7 @@
 --- @include "lib/job_state"
 local EventLog = {}
 
--- Appends an entry. The first one of a script after a change of jobs has their state.
+-- Appends an entry. The first entry after a script has changed jobs contains the state of these jobs.
 function EventLog.add_entry(zone, log, event, channels, data)
   zone.seq = zone.seq + 1
   local id, state = zone.seq .. '-0', JobState.take(zone)
@@ -40,7 +40,7 @@ do
 
   -- Appends the event and returns its seq. An event about offers is split into chunks of MAX_RECIPIENTS recipients. The
   -- restricted copies (lib/audience) are appended after the event: the same event for recipients who may not see the
-  -- whole job. After them comes what `follow`s the event.
+  -- whole job. The events of `event.follow` come last.
   function EventLog.append(zone, log, event)
     if not is_split(event) then
       EventLog.add_entry(zone, log, event, event.to, event.data)

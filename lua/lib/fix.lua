@@ -10,10 +10,10 @@
 --- @include "lib/tech"
 local Fix = {}
 
--- What the fixes of one call share. `pace` is for the ETA of their events (lib/arrival), which the script appends at its
--- end. The summaries of all are read at once, and what they write to keys of the zone is
--- collected and written at the end: a command for each fix took half of the time. (The record of a technician is
--- written with the fix.)
+-- What the fixes of one call share. `pace` is for the ETA of their events (lib/arrival), which the script appends at
+-- its end. The summaries of all technicians are read at once. What the fixes write to keys of the zone is collected and
+-- written at the end, because a command for each fix took half of the time. (The record of a technician is written with
+-- the fix.)
 function Fix.begin_batch(zone, technicians, pace)
   local batch = {now = string.format('%.0f', zone.now), pace = pace, events = {}, seen = {}, summaries = {},
     moves = Supply.begin_moves()}
@@ -91,7 +91,7 @@ function Fix.store(zone, batch, id, lat, lon, sent_at, kind, accuracy, heading, 
     end
   end
   if kind == 'more' then return outcome end
-  local changes_rate, rate = FixRate.tell(zone, tech, FixRate.choose(tech, is_still, jobs))
+  local changes_rate, rate = FixRate.publish(zone, tech, FixRate.choose(tech, is_still, jobs))
   if changes_rate then redis.call('HSET', key, 'rate', rate) end
   PositionFeed.publish(zone, tech, jobs, heading, known == 'jumped')
   return outcome

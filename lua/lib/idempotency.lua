@@ -4,8 +4,8 @@
 -- until the job is deleted. `req` is the whole name of the key, with the principal: two technicians whose apps derive
 -- the key from the job send the same key with the same fingerprint, and the second technician must not get the success
 -- of the first.
---   A command in SQL has its record there, and `SQL fingerprint 0 0 -` here: its fingerprint is never that of a command
--- in Redis, so that the key is refused for one.
+--   A command in SQL has its record in SQL, and the record `SQL fingerprint 0 0 -` in Redis. This fingerprint is never
+-- that of a command in Redis, so that every command in Redis with the same key is refused.
 local Idempotency = {}
 
 -- The TTLs of a record: after a step, after a command that creates something or answers a price proposal, and after a
@@ -20,15 +20,17 @@ function Idempotency.answer_again(req, fingerprint, seq, version, job_id)
   return {'OK', '1', seq, version, job_id}
 end
 
--- Answers a request whose effect another request had before, and which is answered from the state of the job and not
--- from an event. The key is stored without a seq, so that it is refused for another request. `json` is for the reply.
--- The reply has the seq of the head: the other request's event is at or below it, and the acknowledgement waits for it.
+-- Answers a request that changes nothing, because another request has already made the change. The reply is made from
+-- the state of the job and not from an event. The key is stored without a seq, so that it is refused for another
+-- request. `json` is for the reply. The reply has the seq of the head: the other request's event is at or below it, and
+-- the acknowledgement waits for it.
 function Idempotency.answer_unchanged(zone, req, fingerprint, version, job_id, json, ttl_ms)
   Idempotency.store(req, fingerprint, 0, version, job_id, ttl_ms or Idempotency.STEP_MS)
   return {'OK', '1', zone.seq, version, job_id, json}
 end
 
--- Returns the reply to a repeat. If the first reply had no event (`answer_unchanged`), it has the seq of the head.
+-- Returns the reply to a repeat. If the first reply had no event (`answer_unchanged`), the repeat has the seq of the
+-- head.
 function Idempotency.at_head(zone, again)
   if again and again[1] == 'OK' and again[3] == '0' then again[3] = zone.seq end
   return again
@@ -41,8 +43,8 @@ function Idempotency.compare(stored, fingerprint)
 end
 
 -- Returns the reply to an earlier request with this key, or nil. `causes` and `job` are given for a command on a job.
--- In the list of a job that is younger than STEP_MS, every record is also stored under its own key: the list is not
--- read then.
+-- If the job is younger than STEP_MS, every record of its list is also stored under its own key, and the list is not
+-- read.
 function Idempotency.lookup(req, fingerprint, causes, zone, job)
   local stored = redis.call('GET', req)
   if stored then return Idempotency.compare(stored, fingerprint) end

@@ -1,7 +1,8 @@
--- Formats milliseconds since the Unix epoch as a quoted RFC 3339 time. Days to civil date after Howard Hinnant,
--- "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). A time is formatted here, once for each event, so
--- that the log contains the text that is sent. The texts of a few seconds are remembered, the date of the last day (it is
--- nearly always today), and the last time, because an event contains the time of its step several times.
+-- Formats milliseconds since the Unix epoch as a quoted RFC 3339 time. The conversion of days to a date follows Howard
+-- Hinnant, "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). A time is formatted here, once for each
+-- event, so that the log contains the text that is sent. The texts of a few seconds are remembered, the date of the
+-- last day (it is nearly always today), and the last time, because an event contains the time of its step several
+-- times.
 --- @include "lib/memo"
 local Iso = {}
 

@@ -14,8 +14,8 @@ function JobFields.set_unique(key, name, text)
   JobState.note_members(key, '"' .. name .. '":"' .. text .. '"')
 end
 
--- Writes such a field later, with the other fields of a step: every step ends with JobRecord.save, which writes all of
--- them by one command. No script may read the field from Redis before that.
+-- Writes a field as `set_unique` does, but later, with the other fields of a step: every step ends with JobRecord.save,
+-- which writes all of them by one command. No script may read the field from Redis before that.
 function JobFields.set_with_step(job, name, text)
   local fields = job.unsaved or {}
   fields[#fields + 1], fields[#fields + 2], job.unsaved = name, text, fields

@@ -6,9 +6,9 @@ do
   local function add(fields, name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
 
   -- Writes the fields that any step may change, as far as they have changed since the job was loaded: most steps change
-  -- half of them, and a field costs as much as ten lines of Lua. `row` is what Job.load read, in its order. Steps write
-  -- the others themselves: `amount`, `frozen`, the money. `fixed` are the fixed members of a new job, names and values in
-  -- turn.
+  -- half of them, and a field costs as much as ten lines of Lua. `row` is what Job.load read, in its order. The scripts
+  -- of steps write the other fields themselves: `amount`, `frozen`, the money. `fixed` are the fixed members of a new
+  -- job, names and values in turn.
   function JobRecord.save(job, fixed)
     local row, fields, unsaved = job.row or {}, fixed or {}, job.unsaved or {}
     for i = 1, #unsaved do fields[#fields + 1] = unsaved[i] end

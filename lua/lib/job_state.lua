@@ -1,7 +1,8 @@
--- What a script changes in the keys of a job, as far as no event's data contains it. The log's field `state` has it, so
--- that SQL determines each key of the job (engine/rebuild/job_state.py reads it): `{"<job>":{"fields":{name:text},
--- "offers":{technician:record},"waves":[record],"next":ms}}`. It has what changed and not all: a claim reads nothing
--- for it. An empty text is a field that was removed. `next` is when the search for a technician continues.
+-- Collects what a script changes in the keys of a job and no event's data contains. The field `state` of a log entry
+-- has these changes, so that each key of the job can be computed from SQL (engine/rebuild/job_state.py reads it):
+-- `{"<job>":{"fields":{name:text}, "offers":{technician:record},"waves":[record],"next":ms}}`. `state` has only what
+-- changed, so that a claim need not read anything for it. An empty text is a field that was removed. `next` is when the
+-- search for a technician continues.
 --   `recorded` in the job's record says that SQL has its state from the beginning. Without it (the job is from an older
 -- release, or SQL has dropped the state of a finished job), the next change of the job writes everything.
 --- @include "lib/memo"
@@ -53,7 +54,7 @@ do
   function JobState.note_wave(key, record) add(key, 'waves', record) end
   -- Notes the fields that any step may change, with the values that `job` has when the state is written.
   function JobState.save(job) change_of(job.key).job = job end
-  -- Gives a job that the script has read to its state, so that its fields need not be read once more.
+  -- Passes on a job that the script has read, so that `take` need not read the fields of the job again.
   function JobState.know(job) if changes[job.key] then changes[job.key].known = job end end
 
   -- Notes all fields, offers and waves.

@@ -1,7 +1,7 @@
 -- Rooms with so many members that their events are addressed to one channel, `room:<id>`, which every member receives.
--- Gateways learn who is to receive it by the internal event `session.room`, and find the large rooms of a user who
--- connects in the set `large_rooms`. A room that is small again stays in the set until it is forgotten, since a replay
--- may have events that were addressed to its channel.
+-- The internal event `session.room` says to gateways which users receive the channel. Gateways find the large rooms of
+-- a user who connects in the set `large_rooms`. A room that is small again stays in the set until it is forgotten,
+-- since a replay may have events that were addressed to its channel.
 local LargeRoom = {}
 
 -- How many members are addressed one by one, and listed in a room's JSON.

@@ -1,7 +1,8 @@
 -- Limits on offers to technicians who fit. The numbers are one text, `first head alone cap share jobs grace`, made from
 -- the blueprint (engine/blueprint/wave_plan.py) and stored in the job for late joiners. The `first` technicians by rank
 -- have a head start of `head` ms, a preferred one of `alone` ms. `cap` is the most open offers of a technician, `share`
--- the places of a wave for those who won fewer than `jobs` jobs; an acceptance may be `grace` ms late.
+-- is the number of places of a wave for technicians who won fewer than `jobs` jobs; an acceptance may be `grace` ms
+-- late.
 --- @include "lib/memo"
 local Limits = {}
 
@@ -31,8 +32,8 @@ function Limits.previous_answer(text)
 end
 
 -- Returns how many more offers the job may have open now, and when (ms) the first open one ends. Open offers are
--- counted only if there could be too many: the job has an offer for everybody who was ever asked. `known` is how many
--- that are, if the caller has counted them.
+-- counted only if there could be too many: the job has an offer for everybody who was ever asked. `known` is the number
+-- of these offers, if the caller has counted them.
 function Limits.open_offer_room(zone, offers, known)
   known = known or redis.call('HLEN', offers)
   if known < Limits.MAX_OPEN_OFFERS - Limits.MAX_VISITS then return Limits.MAX_OPEN_OFFERS - known end

@@ -30,7 +30,8 @@ function Load.remove(zone, job, tech)
   else return Load.change(zone, tech, -1) end
 end
 
--- Corrects the load when the job begins or its time was changed, and whether its position is shared already.
+-- Call this when the job begins or its time was changed. Corrects the load, and whether the holder's position is shared
+-- already.
 function Load.refresh(zone, job)
   local key = zone.tag .. 'tech:' .. job.holder
   if job.holder == '' or redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then return end

@@ -67,7 +67,8 @@ function Mediation.finish(zone, job, user, events)
   Mediation.leave(zone, room, user.id, events)
 end
 
--- Does what a step of the job does to its room and to the mediation in it: the mediator leaves before the room closes.
+-- Changes the room of a job and the mediation in it after a step of the job: the mediator leaves before the room
+-- closes.
 function Mediation.follow(zone, job, plan, args, former, events)
   if plan.effect == 'thaw' then Mediation.finish(zone, job, args.mediator, events) end
   RoomStep.follow(zone, job, plan, former, events)

@@ -1,6 +1,6 @@
 -- The messages of a room in Redis: the stream `room:<id>:messages` (id `<n>-0`, fields `seq`, `sender`, `data`), and
 -- the hash `room:<id>:sent` (`<user>:<client_id>` → `n seq digest`), by which a repeated message is recognized. SQL has
--- the older ones: only what is archived is removed, at most MAX_REMOVED entries a call.
+-- the older messages: only archived messages are removed, at most MAX_REMOVED entries a call.
 local Messages = {}
 
 Messages.KEPT, Messages.KEPT_SENT, Messages.MAX_REMOVED = 200, 10000, 16
@@ -42,8 +42,8 @@ function Messages.trim_sent(room_key, sent, n, archived)
   redis.call('HSET', room_key, 'dropped', dropped)
 end
 
--- Removes old messages and old entries of `sent` after message `n`. Each has at most `n` entries, so that a room with
--- at most KEPT messages needs no check.
+-- Removes old messages and old entries of `sent` after message `n`. The stream and the hash have at most `n` entries
+-- each, so that a room with at most KEPT messages needs no check.
 function Messages.trim(meta, room_key, messages, sent, n)
   if n <= Messages.KEPT then return end
   local archived = tonumber(redis.call('HGET', meta, 'archived')) or 0

@@ -10,11 +10,11 @@ local OfferCreation = {}
 -- How long after its deadline an offer stays in the pull list at most, and how long an offer lives if its job has no
 -- lifetime: ten years.
 OfferCreation.OVERDUE_MS, OfferCreation.ENDLESS_MS = 600000, 315360000000
--- One pull list in so many is pruned when it gets an offer.
+-- One of this many pull lists is pruned when it gets an offer.
 OfferCreation.PRUNED_OF = 8
 
--- Creates the `made` offers of a wave: each is a technician's `id`, their distance `far` (m), and when it `opens` and
--- `expires` (ms).
+-- Creates the offers of a wave. Each element of `made` has a technician's `id`, their distance `far` (m), and the times
+-- (ms) at which their offer `opens` and `expires`.
 function OfferCreation.create(zone, job, offers, wave, made)
   local records, opens, expires, head = {}, nil, nil, nil
   for i, offer in ipairs(made) do
@@ -58,7 +58,7 @@ function OfferCreation.hold(zone, job, wave, opens)
   JobFields.set(job.key, 'held', held .. (held ~= '' and ' ' or '') .. name)
 end
 
--- Notes that the offers of a wave that open at `opens` are open.
+-- Notes that the offers of a wave that open at `opens` (ms) are open now.
 function OfferCreation.release(job, wave, opens)
   local held, name = redis.call('HGET', job.key, 'held') or '', string.format('%.0f:%.0f', wave, opens)
   local left = {}

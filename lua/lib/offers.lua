@@ -5,11 +5,11 @@
 --- @include "lib/job_state"
 local Offers = {}
 
--- How many offers one turn of the sweep closes, how long it waits before it closes more of them, and how many entries
--- of a pull list are read at once.
+-- How many offers one call of offer_expire closes, how long it waits before it closes more of them, and how many
+-- entries of a pull list are read at once.
 Offers.MAX_EXPIRED, Offers.EXPIRE_EVERY_MS, Offers.PAGE = 256, 1000, 100
 
--- Up to how many offers of a job a step reads all of them.
+-- A step reads all offers of a job if there are at most so many.
 Offers.FEW = 64
 
 function Offers.parse(text)

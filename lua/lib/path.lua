@@ -5,7 +5,8 @@
 local Path = {}
 
 -- A list is moved MOVE_MS after its first point, or when it has FULL points. If it cannot be moved, it has at most MAX
--- points, the latest, and expires TTL_MS after the first. Less exact positions than ACCURACY_M are no part of a path.
+-- points, the latest, and expires TTL_MS after the first. A position that is less accurate than ACCURACY_M is no part
+-- of a path.
 Path.FULL, Path.MAX, Path.MOVE_MS, Path.TTL_MS, Path.ACCURACY_M = 256, 2048, 600000, 86400000, 100
 
 function Path.add(zone, job_id, tech)

@@ -1,10 +1,10 @@
 -- The payments of a job by the payment service's `reference`: charges (also those that are only held), and refunds of
--- them. A field of the hash is
--- `charge <reference>` or `refund <reference>`; its record is `path id created back members`. The path is a list of
--- `status:seq:amount:currency`, joined by commas: it contains the seq of each status, so that the same report gets the
--- same reply. An amount that does not count in the job's sums ends in `:-`. `back` is the refunded amount of a charge; of
--- a refund, how much of it a step had requested back. `members` are the fixed members as JSON. Python reads the record in
--- engine/domain/payments.py and writes it in engine/domain/job_restore.py.
+-- them. A field of the hash is `charge <reference>` or `refund <reference>`; its record is
+-- `path id created back members`. The path is a list of `status:seq:amount:currency`, joined by commas: it contains the
+-- seq of each status, so that the same report gets the same reply. An amount that does not count in the job's sums ends
+-- in `:-`. `back` is the refunded amount of a charge; in the record of a refund, `back` is the part of the refund that
+-- a step had requested. `members` are the fixed members as JSON. Python reads the record in engine/domain/payments.py
+-- and writes it in engine/domain/job_restore.py.
 local Payment = {}
 
 -- The statuses of a charge that may follow each status. A service's reports may arrive in another order: if the release
@@ -12,7 +12,7 @@ local Payment = {}
 Payment.FOLLOWS = {[''] = ' requested authorized captured failed released ',
   requested = ' authorized captured failed released ', failed = ' authorized captured released ',
   authorized = ' captured released ', released = ' captured '}
--- The same of a refund: one that was made may fail later, at the customer's bank.
+-- The same table for a refund: a refund that was made may fail later, at the customer's bank.
 Payment.REFUND_FOLLOWS = {[''] = ' refunded failed ', refunded = ' failed '}
 
 function Payment.load(payments, kind, reference)

@@ -38,9 +38,9 @@ function PaymentCapture.apply(zone, job, offers, captures, shown, builder)
   return events
 end
 
--- What was captured before may cover the price only now: a refund has failed, so that its amount pays for the job again,
--- or the price has changed. Takes the command for captured payments if that is possible, and appends its events to
--- `events`; the capture itself was reported before. Returns the first of them, or nil.
+-- Call this when amounts that were captured before may cover the price only now: a refund has failed, so that its
+-- amount pays for the job again, or the price has changed. Takes the command for captured payments if that is possible,
+-- and appends its events to `events`; the capture itself was reported before. Returns the first of them, or nil.
 function PaymentCapture.pay_again(zone, job, offers, captures, actor, events)
   for _, plan in ipairs(captures) do
     if Money.is_capture_due(job, plan) then

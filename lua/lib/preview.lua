@@ -48,7 +48,7 @@ function Preview.ask_wave(zone, job, offers, supply, wave, whole_zone)
   return best
 end
 
--- Examines people nearby whom the search has not read, because they could not take such a job or because enough were
+-- Examines people nearby whom the search has not read, because they could not take this job or because enough were
 -- found before, so that the reply has their reasons too. Together with the candidates, at most Limits.MAX_VISITS are
 -- examined.
 function Preview.examine_others(zone, job, offers, people, wave)

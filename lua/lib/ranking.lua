@@ -36,8 +36,8 @@ function Ranking.precedes(one, other)
   return one.score < other.score or (one.score == other.score and one.id < other.id)
 end
 
--- Sorts candidates, the lowest score first, ties by id. Those of a search by distance are mostly in order. Distinct
--- scores are sorted as numbers: with a function that compares, table.sort takes several times as long.
+-- Sorts candidates, the lowest score first, ties by id. The candidates of a search by distance are mostly in order.
+-- Distinct scores are sorted as numbers: with a function that compares, table.sort takes several times as long.
 function Ranking.sort(fits)
   local sorted = 1
   while sorted < #fits and fits[sorted].score < fits[sorted + 1].score do sorted = sorted + 1 end

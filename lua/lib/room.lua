@@ -8,7 +8,7 @@ local Room = {}
 
 -- How long the keys of a closed and archived room stay in Redis: as long as those of its job (`Job.ARCHIVED_MS`).
 Room.ARCHIVED_MS = 600000
--- How long after a closing that is not archived yet the room is examined again.
+-- If the closing of a room is not archived yet, the room is examined again after this time.
 Room.RETRY_MS = 10000
 
 function Room.id_of(job_id) return 'room_' .. string.sub(job_id, 5) end

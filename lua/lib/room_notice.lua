@@ -1,5 +1,5 @@
 -- The notifications of unread messages in a room.
 local RoomNotice = {}
 
--- How long after a message that was said during an examination the room is examined again.
+-- If a message is said while the room is examined, the room is examined again after this time.
 RoomNotice.RETRY_MS = 5000

@@ -17,7 +17,7 @@ function RoomStep.assign_id(job, rule)
 end
 
 -- Returns who is the technician of the room after the step: the holder who has accepted; while a named technician is
--- asked, they. A technician stays in the room of a job that ends, unless the step took the job from them.
+-- asked, that technician. A technician stays in the room of a job that ends, unless the step took the job from them.
 function RoomStep.technician(job, plan, present, former)
   if not plan.room.holder then return '' end
   if job.holder ~= '' and (job.unaccepted ~= '1' or job.holder == present) then return job.holder end

@@ -3,7 +3,8 @@
 --- @include "lib/room"
 local RoomView = {}
 
--- Returns the number up to which a member reads nothing. `text` is the member's text; staff who are no member read all.
+-- Returns the number of the last message that a member may not read. `text` is the member's text; staff who are no
+-- member read all.
 function RoomView.from_n(text) return tonumber(text and string.match(text, '"from_n":(%d+),"joined":%a+}$')) or 0 end
 
 -- Returns the read marks of the listed members as JSON, and the mark of `user`.

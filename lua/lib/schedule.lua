@@ -13,7 +13,8 @@ local Schedule = {}
 -- releases.
 Schedule.SPAN_MS, Schedule.MAX_VISITS, Schedule.DURATION_MIN = 129600000, 64, 60
 
--- Reads the time and the place of the job, and the customer's phone, unless Candidates.load_search_fields has.
+-- Reads the time and the place of the job, and the customer's phone, unless Candidates.load_search_fields has read
+-- them.
 function Schedule.load(job)
   local row = redis.call('HMGET', job.key, 'scheduled', 'lat', 'lon', 'contact')
   job.scheduled, job.lat, job.lon, job.contact = row[1], row[2], row[3], row[4]
@@ -25,7 +26,7 @@ function Schedule.duration_ms(job)
 end
 
 -- Returns the rule (its text is `rule_text`) by which nobody whose time is taken is asked for the job; nil if time does
--- not matter yet. A bid for a job without a time takes none before the customer accepts it.
+-- not matter yet. A bid for a job without a time takes no time of the technician before the customer accepts the bid.
 function Schedule.rule_of_search(job, rule_text)
   if job.mode == 'bids' and (tonumber(job.scheduled) or 0) == 0 then return nil end
   return TravelRule.parse(rule_text)
@@ -88,7 +89,7 @@ function Schedule.entry(id, visit)
   return start, ends .. ' ' .. id .. ' ' .. place
 end
 
--- Removes the job from the schedule of its holder, and puts it back when the work is resumed.
+-- Removes the job from the schedule of its holder. Schedule.put_back adds it again when the work is resumed.
 function Schedule.remove(job, tech_key)
   if job.visit then redis.call('ZREM', tech_key .. ':plan', select(2, Schedule.entry(job.id, job.visit))) end
 end

@@ -22,7 +22,7 @@ function Search.first_radius(zone, job, supply, wave)
     local want = math.min(1.5 * wave.size + wave.asked, Limits.MAX_VISITS * 3 / 4)
     return Density.radius_for(zone, job, supply, want, wave.reach)
   end
-  -- The radii that would be full are left out.
+  -- A radius whose result would be full is skipped.
   local full, radius = Density.radius_for(zone, job, supply, Limits.MAX_VISITS, wave.reach), wave.reach
   while radius > full and radius / 2 >= Search.MIN_RADIUS_M do radius = radius / 2 end
   return radius
@@ -56,9 +56,9 @@ function Search.by_radius(zone, job, offers, supply, wave)
   return false
 end
 
--- wave.up and wave.down are the next ranks to visit in each direction. At most wave.room technicians are visited (so
--- many offers the job may still have), so that nobody is skipped. Returns true when the wave is filled or the index is
--- exhausted.
+-- wave.up and wave.down are the next ranks to visit in each direction. At most wave.room technicians are visited (the
+-- number of offers that the job may still have), so that nobody is skipped. Returns true when the wave is filled or the
+-- index is exhausted.
 function Search.by_rank(zone, job, offers, supply, wave)
   if not wave.up then
     local index = zone.tag .. (job.mode == 'allocate' and 'open:' or 'demand:') .. job.service

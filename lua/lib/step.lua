@@ -5,8 +5,8 @@
 --- @include "lib/relation"
 local Step = {}
 
--- Returns whether the command is declared from this state for a relation of the actor. `only` restricts the states for
--- some relations. Without an actor (the technician of an offer) every relation counts.
+-- Returns whether the blueprint permits the command in this state to an actor with this relation to the job. `only`
+-- restricts the states for some relations. Without an actor (the technician of an offer) every relation counts.
 function Step.allows_state(job, plan, actor)
   for relation in string.gmatch(plan.by, '%S+') do
     local from = plan.only and plan.only[relation] or plan.from
@@ -26,7 +26,7 @@ end
 
 -- Returns whether the command is too early. Work on a job may not begin earlier than the blueprint's lead before the
 -- job's time, unless the engine itself begins the work.
-function Step.is_early(zone, job, plan, actor)
+function Step.is_too_early(zone, job, plan, actor)
   return plan.starts and job.begins > zone.now and actor ~= 'engine'
     and (job.phase == 'open' or job.phase == 'assigned')
 end
@@ -50,7 +50,7 @@ function Step.refusal(zone, job, plan, actor, if_version, signature)
   end
   if plan.signs and not signature then return 'UNSIGNED' end
   if signature and job.signed ~= '' then return 'ILLEGAL_TRANSITION' end
-  if Step.is_early(zone, job, plan, actor) then return 'TOO_EARLY' end
+  if Step.is_too_early(zone, job, plan, actor) then return 'TOO_EARLY' end
   if if_version ~= '' and tonumber(if_version) ~= job.version then return 'VERSION_CONFLICT' end
   local missing = JobFiles.missing(job, plan.files)
   if missing then return 'FILES_MISSING', missing end

@@ -1,6 +1,7 @@
 -- The timers of a job's state. Each is a scheduled task, `timer:<job>:<entered>:<name>`. `timers` in the job's record
--- has those of the state that the job entered last with timers and that have not run: `entered name/ms …`, with the
--- time of each. Therefore a timer does not run twice after a rebuild of the job. `since` is when that state began.
+-- has the timers that have not run, of the last state with timers that the job entered: `entered name/ms …`, with the
+-- time of each timer. Therefore a timer does not run twice after a rebuild of the job. `since` is when that state
+-- began.
 --- @include "lib/job_fields"
 local Timers = {}
 

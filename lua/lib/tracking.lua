@@ -8,8 +8,8 @@ local Tracking = {}
 -- The most jobs in the set, and when a job for which there was no room is looked at again.
 Tracking.MAX_JOBS, Tracking.RETRY_MS = 16, 60000
 
--- Notes how long before its time a job may be shared in the state that it has entered: `tracks` in the job's record,
--- `status lead_ms`. In a state without a lead it is not shared.
+-- Notes how long before the job's time the position may be shared in the state that the job has entered: `tracks` in
+-- the job's record, `status lead_ms`. In a state without a lead the position is not shared.
 function Tracking.enter_state(job, lead_ms)
   job.entered_lead_ms = lead_ms or false
   if lead_ms then JobFields.set_with_step(job, 'tracks', job.status .. ' ' .. lead_ms) end

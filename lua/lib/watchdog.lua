@@ -13,7 +13,7 @@ function Watchdog.load(text, since)
     looks = tonumber(looks) or 0, since = tonumber(from) or since, reported_at = tonumber(reported_at) or 0, known_report = tonumber(reported_at) or 0}
 end
 
--- Only a change of the report is in the job's state: the rest follows from the next checks.
+-- Only a change of `reported_at` is noted for the job's state, because the next checks find the other values again.
 function Watchdog.save(job, watch)
   local near = watch.near == math.huge and '-' or string.format('%.0f', watch.near)
   local text = string.format('%s %s %.0f %s %s %d %.0f %.0f', watch.lat or '-', watch.lon or '-', watch.at, near,

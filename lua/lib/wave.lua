@@ -71,7 +71,7 @@ function Wave.record_json(zone, wave, number, ids, more)
     table.concat(parts, ',') .. '}' .. (more or '') .. '}'
 end
 
--- Stores a record of each round, with any result.
+-- Stores the record of a round. Every round has a record, also one that found nobody.
 function Wave.save_record(zone, job, wave, waves, number, ids, more)
   local record = Wave.record_json(zone, wave, number, ids, more)
   if redis.call('LPUSH', waves, record) > Wave.MAX_RECORDS then redis.call('LTRIM', waves, 0, Wave.MAX_RECORDS - 1) end

@@ -37,4 +37,4 @@ CHOICE_ROUTES: tuple[Route, ...] = (
         limit_name="slots",
     ),
 )
-"""They come before the routes of a job, whose path fits that of the preview too."""
+"""They come before the routes of a job, whose path pattern matches the path of the preview too."""

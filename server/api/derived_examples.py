@@ -135,7 +135,7 @@ VALUES: dict[str, Any] = {
 }
 """Values of fields by their name. A value that is not of the field's type is not used."""
 OMITTED = {"code", "cookie", "error", "erased", "closed_at", "revoked", "replaces", "reads", "last"}
-"""Fields that an example leaves out if it may."""
+"""Optional fields that no derived example contains."""
 
 
 def request_example(route: Route) -> Any:
@@ -217,7 +217,7 @@ def _derive_simple(kind: Any, metas: tuple[Meta, ...]) -> Any:
 
 
 def _bare(kind: Any) -> tuple[Any, tuple[Meta, ...]]:
-    """Return a type without its annotations, and these."""
+    """Return a type without its annotations, and the annotations."""
     metas: tuple[Meta, ...] = ()
     while get_origin(kind) is Annotated or hasattr(kind, "__value__"):
         if hasattr(kind, "__value__"):

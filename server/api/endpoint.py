@@ -67,7 +67,7 @@ class AppState:
     asyncapi_document: Document
     share_streams: ShareStreams
     local_meters: LocalMeters = field(default_factory=LocalMeters)
-    """What counts requests while a zone is closed."""
+    """The meters with which this process counts requests while a zone is closed."""
 
 
 @dataclass(slots=True)

@@ -32,4 +32,4 @@ POSITION_ROUTES: tuple[Route, ...] = (
         reply=PositionReply,
     ),
 )
-"""They come before the routes of a job's commands, whose path fits that of the track too."""
+"""They come before the routes of a job's commands, whose path pattern matches the path of the track too."""

@@ -38,4 +38,4 @@ SHARE_ROUTES: tuple[Route, ...] = (
         has_key=True,
     ),
 )
-"""They come before the routes of a job's commands, whose path fits theirs too."""
+"""They come before the routes of a job's commands, whose path pattern matches these paths too."""

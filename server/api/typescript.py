@@ -121,7 +121,7 @@ def current_types() -> str:
 
 def push_types_text(blueprints: Blueprints) -> str:
     """Return the type `PushType`: every type of an event or of a live push, those of the blueprints' own announcements
-    too. So no page can wait for a type that does not exist. A family such as `announcement.*` has any last word.
+    too. So no page can wait for a type that does not exist. A family such as `announcement.*` includes every last word.
     """
     own = {event for blueprint in blueprints.by_name.values() for event in blueprint.events}
     names = [

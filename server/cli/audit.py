@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PUBLIC_KEY_BYTES = 32
 MAX_PRINTED = 20
-"""How many findings of a zone are printed."""
+"""The most findings of a zone that are printed."""
 
 
 @click.group(commands=[witness])
@@ -159,7 +159,8 @@ def _as_json(report: Report) -> dict[str, Any]:
 
 
 def _print_report(report: Report) -> None:
-    zone = report.zone.encode("utf-8", "backslashreplace").decode()  # it may be the name of an inserted row
+    # an attacker may have inserted a row with any text as its zone
+    zone = report.zone.encode("utf-8", "backslashreplace").decode()
     for finding in report.findings[:MAX_PRINTED]:
         print(f"{zone}: seq {finding.seq}: {finding.kind}: {finding.text}")
     more = len(report.findings) - MAX_PRINTED

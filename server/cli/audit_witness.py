@@ -27,7 +27,7 @@ DEFAULT_NAME = "callout-witness"
 
 
 _MALFORMED_ERRORS = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
-"""The errors of an answer, or of a file of the witness, with another content."""
+"""The errors when an answer, or a file of the witness, does not have the expected content."""
 
 
 class _NoAnswer(Exception):
@@ -158,7 +158,9 @@ class _Watch:
         return await self._get(client, f"/v1/audit/{self._zone}{path}")
 
     async def _get(self, client: httpx.AsyncClient, path: str) -> Any:
-        """Return the JSON of a reply. Raises _NoAnswer, FileNotFoundError for 404, ValueError for another content."""
+        """Return the JSON of a reply. Raises _NoAnswer, FileNotFoundError for 404, ValueError for unexpected
+        content.
+        """
         import httpx
 
         try:
@@ -204,7 +206,7 @@ class _Watch:
 
 
 class _AnyReply(dict[str, Any]):
-    """The object of a reply. A member that is missing raises ValueError, as another content does."""
+    """The object of a reply. A missing member raises ValueError, as every unexpected content does."""
 
     def __init__(self, value: Any) -> None:
         if not isinstance(value, dict):

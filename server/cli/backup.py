@@ -126,12 +126,13 @@ def restore(*, directory: str, heads: tuple[str, ...], keep_id: bool, **flags: s
 
     A snapshot of which a file is missing or differs is refused.
 
-    The restored database has an id of its own, and the restored Redis belongs to it: with the Redis of the original the
-    copy changes nothing, and its zones stay closed. To replace a lost database, give --keep-id.
+    The restored database has an id of its own, and the restored Redis belongs to it: if the copy is started with the
+    Redis of the original, it changes nothing there, and its zones stay closed. To replace a lost database, give
+    --keep-id.
 
     If heads of the audit tree were published after the snapshot, name the last one: it is in the old data directory
-    (audit/ZONE.head) and with the witness. The server then begins a new tree with it, and does not contradict it. Of
-    this head, the snapshot's and one in the new data directory, the newest counts.
+    (audit/ZONE.head) and with the witness. The server then begins a new tree with it, and does not contradict it. If
+    the snapshot or the new data directory has a newer head, that head counts.
 
     If persons were erased after the snapshot, name the list of erasures. They are erased in SQL at once, and the
     snapshot of Redis is then not used: the server rebuilds its zones from SQL, without what was not archived yet.

@@ -19,7 +19,7 @@ from server import logs
 from server.cli.command_failed import CommandFailed
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Error numbers of the operating system for: nothing can be written any more."""
+"""The error numbers of the operating system that mean that nothing can be written any more."""
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
 

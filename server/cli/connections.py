@@ -105,7 +105,9 @@ async def open_database(settings: Settings) -> AsyncIterator[Archive]:
 
 
 async def run_script(client: redis.Redis, script: str, keys: Keys, args: Args, *epoch: str) -> list[Any]:
-    """Run a Lua script and return its reply. It is sent as text, because only servers load the script library."""
+    """Run a Lua script and return its reply. The script is sent as text, because only servers load the script
+    library.
+    """
     from engine.store import scripts
 
     verb = scripts.load_installed_library()[script]

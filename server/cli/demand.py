@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from server.cli.count_files import CountFile
 
 LEVELS = (0.0, 1.0, 3.0)
-"""The backtest has a table for all areas (0), and one for those with at least so many requests an hour."""
+"""The backtest has a table for all areas (0), and one for the areas with at least this many requests an hour."""
 LIGHTGBM = "lightgbm"
 
 _timezone = click.option(

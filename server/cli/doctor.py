@@ -237,7 +237,7 @@ def _redis_facts(info: dict[str, Any]) -> dict[str, Any]:
     persistence = "append-only file" if info.get("aof_enabled") else "snapshots or none"
     shape = {"version": f"{name} {info.get(name + '_version')}", "persistence": persistence}
     if info.get("cluster_enabled"):
-        # A script computes names of keys: while a slot moves key by key, some of them are on another node.
+        # A script computes names of keys: while a slot moves key by key, some of these keys are on another node.
         shape["resharding"] = "only by atomic slot migration, or with the zone closed"
     return shape
 

@@ -1,4 +1,4 @@
-"""``callout export``: print what the archive has of a job, of a user, or of a part of a log, a line of JSON each."""
+"""``callout export``: print what the archive has of a job, of a user, or of a part of a log, one JSON object a line."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ async def work(engine: Engine, adapter: PaymentAdapter) -> None:
     """Archive the log, and run the worker until no order is left. Postponed orders are made due immediately."""
     for _ in range(60):
         await archiver.run_once(engine)
-        await payment_worker.work_once(engine, adapter, DEFAULT_ZONE)
+        await payment_worker.process_due_orders(engine, adapter, DEFAULT_ZONE)
         waiting = await payment_orders.due_orders(engine.archive, DEFAULT_ZONE, now_ms() + 10**9)
         if not waiting:
             return

@@ -128,8 +128,8 @@ async def test_the_worker_records_what_a_dead_process_left(
         await receive(engine, stripe, event)
     now = early_refunds.FIRST_RETRY_MS + payment_reports.now_ms() + 1
     monkeypatch.setattr(payment_reports, "now_ms", lambda: now)
-    await payment_worker.work_once(engine, adapter, DEFAULT_ZONE)
+    await payment_worker.process_due_orders(engine, adapter, DEFAULT_ZONE)
     assert ((await job_view(engine, carla, job))["refunded_amount"], await count_waiting(engine)) == (300, 2)
     now += early_refunds.KEPT_MS
-    await payment_worker.work_once(engine, adapter, DEFAULT_ZONE)
+    await payment_worker.process_due_orders(engine, adapter, DEFAULT_ZONE)
     assert await count_waiting(engine) == 0

@@ -104,11 +104,11 @@ async def test_a_worker_that_dies_before_it_notes_asks_again(
 
         monkeypatch.setattr(target, name, fail)
         with pytest.raises(type(error)):
-            await payment_worker.work_once(engine, adapter, DEFAULT_ZONE)
+            await payment_worker.process_due_orders(engine, adapter, DEFAULT_ZONE)
         assert stripe.intents[next(iter(stripe.intents))]["amount_received"] == PRICE
         monkeypatch.setattr(payment_reports, "record", record)
         monkeypatch.setattr(payment_orders, "remove", remove)
-    await asyncio.gather(*(payment_worker.work_once(engine, adapter, DEFAULT_ZONE) for _ in range(3)))
+    await asyncio.gather(*(payment_worker.process_due_orders(engine, adapter, DEFAULT_ZONE) for _ in range(3)))
     await work(engine, adapter)
     assert len([path for path, _ in stripe.requests if path.endswith("/capture")]) >= 3
     assert len(await event_log.events(engine, "payment.received", job)) == 1
@@ -184,10 +184,10 @@ async def test_what_the_provider_refuses_is_reported_as_failed(
     stripe.url, never = "", StripeAdapter("http://127.0.0.1:9", KEY, WEBHOOK_SECRET, timeout_s=0.3)
     await step(engine, carla, other, "unassign")
     await archiver.run_once(engine)
-    await payment_worker.work_once(engine, never, DEFAULT_ZONE)
+    await payment_worker.process_due_orders(engine, never, DEFAULT_ZONE)
     [waiting] = await payment_orders.due_orders(engine.archive, DEFAULT_ZONE, now_ms() + 10**9)
     assert waiting.attempts == 1
-    await payment_worker.work_on(engine, never, waiting._replace(attempts=payment_worker.MAX_ATTEMPTS))
+    await payment_worker.process_order(engine, never, waiting._replace(attempts=payment_worker.MAX_ATTEMPTS))
     failures = await event_log.events(engine, "payment.failed", other)
     assert event_log.payload(failures[-1])["why"] == "provider_unreachable"
     await never.aclose()
@@ -256,7 +256,7 @@ async def test_payouts_go_through_the_adapter(
     remove = payment_orders.remove
     monkeypatch.setattr(payment_orders, "remove", AsyncMock(side_effect=Unavailable("away")))
     with pytest.raises(Unavailable):
-        await payment_worker.work_once(engine, SimulatedAdapter(), DEFAULT_ZONE)
+        await payment_worker.process_due_orders(engine, SimulatedAdapter(), DEFAULT_ZONE)
     monkeypatch.setattr(payment_orders, "remove", remove)
     await work(engine, SimulatedAdapter())
     failed, waits, unknown, settled = [await request(name) for name in ("p2", "p3", "p4", "p5")]
@@ -268,7 +268,7 @@ async def test_payouts_go_through_the_adapter(
         assert order.id == name
         if name == settled:
             await payouts.settle_payout(engine, PAYMENT_SERVICE, name, "failed")
-        await payment_worker.work_on(engine, used, order)
+        await payment_worker.process_order(engine, used, order)
     found = (await payouts.find_payouts(engine, PAYMENT_SERVICE, payouts.PayoutQuery())).items
     statuses = {payout.id: payout.status for payout in found}
     assert statuses == {

@@ -67,7 +67,7 @@ def _check_cookie_allowed(call: RequestContext[Register, NoQuery] | RequestConte
 
 
 def _signed_in(call: RequestContext[Any, NoQuery], result: LoginResult, *headers: Header) -> Response:
-    """Return the tokens; the refresh token in the cookie alone, if the request names one."""
+    """Return the answer with the tokens. If the request names a cookie, only the cookie has the refresh token."""
     if call.body.cookie is None:
         return responses.json_response(result, *headers)
     return session_cookie.signed_in_response(call.headers, call.body.cookie, result, *headers)

@@ -16,9 +16,9 @@ from server.schemas.erasures import NewErasure, NewExport
 async def create(call: RequestContext[NewErasure, NoQuery]) -> Response:
     """Close the account immediately, and erase the person's data later, when their events have left the logs in Redis.
 
-    The user sends their password, an admin none. The answer is `not_erasable`, and the account stays open, while a job
-    of theirs is live, a dispute is open, their balance is not 0, a payout is not finished, or a zone with events of
-    theirs is no longer declared. An erasure cannot be undone.
+    The user sends their password; an admin needs none. The answer is `not_erasable`, and the account stays open, while
+    a job of theirs is live, a dispute is open, their balance is not 0, a payout is not finished, or a zone with events
+    of theirs is no longer declared. An erasure cannot be undone.
     """
     body = call.body
     done = await erasures.request_erasure(
@@ -33,7 +33,7 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
 
 
 async def export(call: RequestContext[NewExport, NoQuery]) -> NdjsonResponse:
-    """Return everything about a person, one JSON object a line. The user sends their password, an admin none.
+    """Return everything about a person, one JSON object a line. The user sends their password; an admin needs none.
 
     `kind` of a line is `job`, `message`, `event` (one that was addressed to the person), or `row` with its `table`.
     """

@@ -44,7 +44,7 @@ async def close(call: RequestContext[NoBody, NoQuery]) -> Response:
 
 async def follow(call: RequestContext[Body, NoQuery]) -> Response | StreamingResponse:
     """Follow a job through its link: its phase and, while the technician is on the way, their position and expected
-    arrival. The token is the permission.
+    arrival. The token in the path is the only permission that is needed.
 
     With `Accept: text/event-stream` the answer is a stream: an event with the same object after each change, and the
     event `end` when the link or the job has ended. A link that is not open is `not_found`.

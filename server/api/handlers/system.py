@@ -36,7 +36,8 @@ async def read_settings(call: RequestContext[Body, NoQuery]) -> Response:
 
 
 async def search(call: RequestContext[Body, SearchQuery]) -> Response:
-    """Return people whose name contains a text, and jobs whose id, reference, address or customer does, the newest
-    first and at most ten of each. Onboarding managers find only technicians; only admins search e-mail addresses.
+    """Return people whose name contains a text, and jobs whose id, reference, address or customer contains it, the
+    newest first and at most ten of each. Onboarding managers find only technicians; only admins search e-mail
+    addresses.
     """
     return responses.json_response({"items": await staff_search.search(call.engine, call.caller, call.query.q)})

@@ -17,7 +17,7 @@ from server.schemas.maps import MapQuery
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the zones with their polygons and time zones. A position in several polygons belongs to the first zone; a
-    zone without a polygon has all positions outside the others.
+    position outside all polygons belongs to the zone without a polygon.
     """
     found = zones.list_zones(call.engine)
     order = {zone.name: place for place, zone in enumerate(found)}

@@ -1,7 +1,6 @@
 -- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done before: no
 -- refusal is possible here. `plan` is the plan of the command, without the members that the command does not declare.
--- `tech` gets the job and replaces the present holder. `args.is_same_script`: the same script has applied another step
--- before.
+-- `tech` gets the job and replaces the present holder. `args.is_same_script`: this script applied a step before.
 --- @include "lib/audience"
 --- @include "lib/bid_close"
 --- @include "lib/capacity"

@@ -1,5 +1,5 @@
 -- Collects what a script changes in the keys of a job and no event's data contains. The field `state` of a log entry
--- has these changes, so that each key of the job can be computed from SQL (engine/rebuild/job_state.py reads it):
+-- has it, so that each key of the job can be computed from SQL (engine/rebuild/job_state.py):
 -- `{"<job>":{"fields":{name:text}, "offers":{technician:record},"waves":[record],"next":ms}}`. `state` has only what
 -- changed, so that a claim need not read anything for it. An empty text is a field that was removed. `next` is when the
 -- search for a technician continues.

@@ -1,8 +1,8 @@
 """A forecaster with LightGBM: a candidate of the backtest, for comparison. It needs the extra ``forecast``, and only
 ``callout demand backtest --model lightgbm`` imports it.
 
-For each horizon one Poisson model is trained for all areas. All features of an hour are known as many hours before it
-as the horizon says. Models are trained again every four weeks, from the last half year.
+For each horizon one Poisson model is trained for all areas. If the horizon is n hours, all features of an hour are
+known n hours before it. Models are trained again every four weeks, from the last half year.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.rules.hour_slots import WEEK_HOURS, HourSlots
 FIRST_TRAINING = 2 * WEEK_HOURS
 """How many hours are learnt before the first models are trained."""
 LARGEST_STEP = 4 * WEEK_HOURS
-"""Models are trained again after so many hours, or earlier: after a quarter of the known hours."""
+"""Models are trained again after at most this many hours, or after a quarter of the known hours if that is less."""
 TRAINED_HOURS = 26 * WEEK_HOURS
 OLDEST_LAG = 4 * WEEK_HOURS
 ROUNDS = 150
@@ -83,7 +83,9 @@ class LightGBMForecaster:
             self._counts, self._sums = np.pad(self._counts, room), np.pad(self._sums, room)
 
     def _train(self, hours: int, known: int) -> Any:
-        """Return a model that is trained on the hours before ``known``, with features from ``hours`` before each."""
+        """Return a model that is trained on the hours before ``known``, with features that are known ``hours`` hours
+        before each of them.
+        """
         first = max(WEEK_HOURS + hours, known - TRAINED_HOURS)
         targets = np.arange(first, known)
         features = self._features(targets, hours)

@@ -44,8 +44,8 @@ async def read_zones(archive: Archive) -> list[Zone]:
 
 def put_redis_back(copy: Path, data: Path, zones: Iterable[Zone], database: str | None) -> None:
     """Write the copy of Redis to the data directory ``data``. Valkey loads an append-only file whose first part is in
-    the RDB format, and then runs the commands of its second part: they end the leases, and give Redis to ``database``
-    (None: it belongs to the database as before).
+    the RDB format, and then runs the commands of its second part: these commands end the leases, and record that Redis
+    belongs to ``database`` (None: it belongs to the same database as before).
     """
     from engine.zone.leases import ROLES
 

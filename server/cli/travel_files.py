@@ -24,8 +24,9 @@ MAX_GAP_S = 300.0
 LEAST_S, MOST_S, LEAST_KM, MOST_KM_H = 60.0, 10_800.0, 0.2, 130.0
 """The limits of a plausible ride: the least and the most seconds, the least km, the most km/h."""
 ROUNDED_MS = 900_000
-"""Times at full quarters of an hour count as rounded (those of Chicago are): the duration is used instead, if there is
-one."""
+"""Times at full quarters of an hour count as rounded (the records of Chicago have such times). Then the duration is
+used, if there is one.
+"""
 TIME_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S")
 _is_number = re.compile(r"\d{9,13}(\.\d+)?").fullmatch
 
@@ -232,7 +233,7 @@ class _FileReader:
             local = datetime.fromisoformat(text)
         except ValueError:
             local = self._parse_other_time(text)
-        if not 1 < local.year < 9999:  # it may have no time in UTC or in the zone
+        if not 1 < local.year < 9999:  # Near these years, the time may not exist in UTC or in the zone.
             raise TravelFileError(self._path, self._line, f"{text!r} is a time too far away")
         aware = local if local.tzinfo else local.replace(tzinfo=self._zone_info)
         return round(aware.astimezone(UTC).timestamp() * 1000)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 INTERVAL_S = 15
-"""The time between two places of such a list, in that record."""
+"""The seconds between two places of a list, in the record of Porto."""
 
 
 def unfold_polylines(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:

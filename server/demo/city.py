@@ -186,8 +186,8 @@ class City:
 
 
 async def run_person(person: Person, work: Work) -> None:
-    """Run the ``work`` of a person repeatedly. A fault of the server only interrupts it. It ends if the account may no
-    longer work, because a visitor of the demo may have suspended it.
+    """Run the ``work`` of a person repeatedly. A fault of the server only interrupts it. The work ends if the account
+    may no longer work, because a visitor of the demo may have suspended it.
     """
     while True:
         try:

@@ -68,7 +68,7 @@ class Guest(NamedTuple):
 
 
 class Guests:
-    """The guests of one demo. ``services`` are all that a technician may do, ``place`` is where one begins."""
+    """The guests of one demo. ``services`` are all that a technician may do, ``place`` is where a technician begins."""
 
     def __init__(
         self, api: Api, operator: Operator, credentials: DemoCredentials, services: Sequence[str], place: Position

@@ -24,8 +24,9 @@ AUTHORITY_FILE = "demo-ca.pem"
 READ_BYTES = 64 * 1024
 PEER_KEPT_S = 60.0
 """How long (s) the address of a connection is known after its end. The server may still work on a request of a client
-that has gone, and would take it for one of this machine. It is longer than the relay waits for an answer; and so long
-the system does not use the port again (TIME_WAIT)."""
+that has gone, and would treat the request as one from this machine. This time is longer than the relay waits for an
+answer. The operating system does not use the port again within this time (TIME_WAIT).
+"""
 
 
 class Forwarder:

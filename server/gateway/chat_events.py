@@ -1,9 +1,9 @@
 """Which events of chat rooms a session may receive: live, and in a replay.
 
 The script that appends an event of a room addresses it to those who are members at that moment. So the sessions of a
-member receive it live as it is. A replay comes later: a user who left the room since then receives nothing of it but
-their own `room.left`, and a member only what was said since they became one. A session that receives the event on
-another channel (ops who follow a zone) receives no text and no files of a message.
+member receive the live event unchanged. A replay comes later: a user who left the room since then receives nothing of
+it but their own `room.left`, and a member only what was said since they became a member. A session that receives the
+event on another channel (ops who follow a zone) receives no text and no files of a message.
 """
 
 from __future__ import annotations

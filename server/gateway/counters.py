@@ -12,7 +12,7 @@ from typing import Any
 from engine.process.metrics import Histogram, Metrics
 
 MIN_BROADCAST_SOCKETS = 100
-"""From how many sockets on a broadcast is measured. With fewer, the time depends on the event loop and not on the
+"""A broadcast to at least this many sockets is measured. With fewer, the time depends on the event loop and not on the
 broadcast.
 """
 

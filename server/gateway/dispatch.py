@@ -70,7 +70,7 @@ class Dispatcher:
         try:
             ops.send_location(self._gateway, session, op, finish)
         except CalloutError as error:
-            # Later: ``finish_op`` starts the next op that waits, which may be refused too.
+            # Not at once, because ``finish_op`` starts the next op that waits, and this op may be refused too.
             asyncio.get_running_loop().call_soon(finish, error)
 
     async def _perform(self, session: Session, op: Op) -> None:

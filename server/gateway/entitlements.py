@@ -5,8 +5,8 @@ the seq at which that right began. The script that changes the right appends ``s
 channel to the technician's sessions or removes it. In a hub the channel's name includes its zone, because a technician
 works in one zone and every hub gets the events of all zones.
 
-A session that subscribed to `job:<id>` receives it as long as its user may read the job. Each event with the whole job
-shows who may read it now, and ends the subscriptions of all others.
+A session that subscribed to `job:<id>` receives this channel as long as its user may read the job. Each event with the
+whole job shows who may read it now, and ends the subscriptions of all others.
 """
 
 from __future__ import annotations

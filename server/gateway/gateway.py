@@ -227,7 +227,7 @@ class Gateway:
         elif event.type == revocation.REVOKED_EVENT:
             self.revocation.apply_event(event)
         elif event.type == ERASED_TYPE:
-            self.relay.tails[event.zone].buffer.clear()  # who resumes is served from the log and SQL
+            self.relay.tails[event.zone].buffer.clear()  # clients that resume are served from the log and SQL
 
     def _push_heads(self) -> None:
         """Send the heads of a new epoch that continues the last epoch. This is done before the epoch's first event, so

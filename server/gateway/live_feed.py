@@ -87,7 +87,8 @@ class LiveFeed:
         async with client.pubsub() as pubsub:
             async with asyncio.timeout(MAX_REDIS_SILENCE_S):
                 await pubsub.ssubscribe(*channels)
-                await pubsub.subscribe(*channels)  # scripts of the release before publish to all nodes of a cluster
+                # the scripts of the previous release publish to all nodes of a cluster
+                await pubsub.subscribe(*channels)
             ping_sent = False
             while not_cancelled():
                 message = await pubsub.get_message(timeout=MAX_REDIS_SILENCE_S)

@@ -28,8 +28,8 @@ class DemandView:
 
     def take_members(self, *, is_snapshot: bool) -> dict[str, Any]:
         """Return the members of the next frame: ``demand`` has cells that are new or changed, ``demand_left`` the names
-        of those that are no longer shown. A snapshot has all cells, a later frame only changes; without a change it has
-        neither member. The caller must send them, because the view counts them as sent.
+        of those that are no longer shown. A snapshot has all cells. A later frame has only changes, and neither member
+        if nothing has changed. The caller must send them, because the view counts them as sent.
         """
         if is_snapshot:
             self._sent = {}

@@ -37,8 +37,9 @@ SEARCH_EVERY_S = 5.0
 REFRESH_EVERY_S = 20.0
 RETRY_S = 1.0
 BOX_MARGIN_DEGREES = 0.005
-"""How far beyond the boxes people are held, so that who enters a box is seen at once: 400 m and more, which a car
-drives between two searches."""
+"""People are stored up to this distance beyond the boxes, so that a person who enters a box is shown at once. It is 400
+m or more: a car drives this distance between two searches.
+"""
 
 JOB_PREFIX = "job_"
 _IDS = re.compile(rb'"(?:job|technician|former)":\{"id":"([A-Za-z0-9_-]+)"')
@@ -67,7 +68,7 @@ class ZoneMapReader:
         self._noted: set[str] = set()
         """The ids whose records must be read again."""
         self._changed: set[str] = set()
-        """The ids of what differs from what the views were given."""
+        """The ids of people and jobs that differ from what the views have received."""
         self._refresh: list[str] = []
         """The ids that are still to be read in this round of refreshing."""
         self._searched_at = 0.0
@@ -112,7 +113,9 @@ class ZoneMapReader:
                 await asyncio.sleep(0)
 
     def _next_to_refresh(self) -> list[str]:
-        """Return the ids of the records that this turn reads again, so that all have been after ``REFRESH_EVERY_S``."""
+        """Return the ids of the records that this turn reads again, so that every record is read again within
+        ``REFRESH_EVERY_S``.
+        """
         if not self._refresh:
             self._refresh = list(self._entries)
         share = ceil(len(self._entries) * TICK_S / REFRESH_EVERY_S)

@@ -63,7 +63,7 @@ class MapView:
         self.demand = demand
         self.k = k
         self.is_searched = False
-        """Whether the box was searched since the view began. There is no snapshot before."""
+        """Whether the box was searched since the view began. No snapshot is sent before that."""
         self.pending: set[str] = set()
         """The ids of entries that may differ from what the session was sent."""
         self.due_at = 0.0

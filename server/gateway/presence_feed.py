@@ -34,7 +34,7 @@ PRESENCE_TYPE = "presence"
 PRESENCE_PREFIX = "presence:"
 READ_INTERVAL_S = 1.0
 MAX_READ_AT_ONCE = 200
-"""How many users are read at the same time. The loop of the process runs between two parts."""
+"""How many users are read at the same time. Other tasks of the process run between two batches."""
 MAX_RIGHTS_AT_ONCE = 25
 """How many watchers' rights are read at the same time."""
 ZONE_STOPPED_MS = 5_000
@@ -57,7 +57,7 @@ class PresenceFeed:
 
     @property
     def watched_count(self) -> int:
-        """Return of how many users the presence is watched."""
+        """Return how many users are watched."""
         return len(self._known)
 
     async def watch(self, session: Session, users: Iterable[str]) -> list[UserPresence]:
@@ -95,8 +95,8 @@ class PresenceFeed:
         return bool(await presence.find_visible(self._engine, caller, [user]))
 
     def restore(self, session: Session) -> None:
-        """Watch the users of the subscriptions with which ``session`` connected. It is sent their present state by the
-        next turn, because it may have missed changes.
+        """Watch the users of the subscriptions with which ``session`` connected. The next turn sends the session their
+        present state, because the session may have missed changes.
         """
         for name in session.channels:
             if name.startswith(PRESENCE_PREFIX):
@@ -145,10 +145,10 @@ class PresenceFeed:
         watchers = self._watchers(user) if has_changed else [each for each in self._watchers(user) if each in untold]
         if watchers:
             await self._send(state, watchers)
-        # Not before: if a right cannot be checked now, the next turn sends the change.
+        # The new state is stored only now: if a right could not be checked, the next turn sends the change.
         if user in self._known:
             self._known[user] = state
-            # Sessions that came while the rights were read know the state of before, or none.
+            # Sessions that came while the rights were read know the earlier state, or none.
             late = set(self._watchers(user)).difference(watchers)
             self._untold[user] = late if has_changed else late & self._untold.get(user, set())
             if not self._untold[user]:

@@ -9,7 +9,7 @@ checks for both:
   unknown one began at or below the cursor. This is checked after each reconnect and once a second.
 
 In both cases the zone's replay buffer is cleared, the zone is compared with the archive, and every session is closed to
-resynchronise. A history that the comparison does not open is not read.
+resynchronise. If this comparison does not open the zone, its log is not read.
 
 A new epoch that continues the last one needs no resynchronisation, if clients receive it in time. A push does not name
 its epoch. A client that gets a push before it has the new epoch would reconnect with a cursor that cannot be used.
@@ -143,7 +143,7 @@ class Relay:
                 zones = group.zones_to_check(events)
                 if not zones and len(events) >= MAX_READ_EVENTS:
                     await reader.request_next(events)
-                # If the history is another one, these events may belong to the one before: they are read again.
+                # If Redis has another history now, these events may be from the old history: they are read again.
                 if await self._check_histories(group, zones, client):
                     await self._route_all(group, events, client)
                 group.last_reply_at = monotonic()
@@ -238,7 +238,7 @@ class Relay:
             return await self._reload_zone(tail, client, "rollback")
         was_closed, tail.is_closed = tail.is_closed, self._is_zone_closed(tail, head)
         if tail.is_closed:
-            if not was_closed:  # a gateway without commands learns here why
+            if not was_closed:  # a gateway that runs no commands learns here why the zone is closed
                 await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
             return True
         if was_closed or tail.epoch == "":  # clients that joined meanwhile joined without this zone
@@ -249,7 +249,8 @@ class Relay:
             epochs = await log.read_epochs(client, tail.zone)
         if not await self._continues_history(tail, client, head.epoch, epochs):
             return await self._reload_zone(tail, client, "epoch")
-        if (believed := self._engine.store.zones[tail.zone].epoch) != head.epoch:  # the format may be a newer one
+        # the zone may have a newer format than this process knows
+        if (believed := self._engine.store.zones[tail.zone].epoch) != head.epoch:
             await self._engine.store.reopen(tail.zone, stale=believed)
         tail.epochs, tail.epoch, self._epoch_unannounced = epochs, head.epoch, True
         self._engine.store.note_head(tail.zone, tail.head)
@@ -301,7 +302,8 @@ class Relay:
             logger.warning("resynchronise", zone=tail.zone, reason=reason, cursor=last.seq, epoch=last.epoch)
             self._counters.resyncs_by_reason[reason] += 1
             self._on_resync(reason)
-            # The process that notices makes the store compare the zone with the archive, which opens or closes it.
+            # The process that notices the change makes the store compare the zone with the archive, which opens or
+            # closes it.
             self._engine.store.note_head(tail.zone, last)
             await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
         async with asyncio.timeout(REPLY_TIMEOUT_S):

@@ -158,7 +158,7 @@ class Session(SendBuffer):
 
     def _start_op(self, data: bytes) -> None:
         if self.state is State.LEAVING:
-            return  # the session ends when its commands are answered: the client repeats this one at another node
+            return  # the session ends when its commands are answered: the client repeats this command at another node
         try:
             op = protocol.decode_msgpack(data) if self.hub.frames.binary else protocol.decode(data)
         except WrongMessage as wrong:

@@ -26,8 +26,9 @@ from server.http.responses import Header
 
 READ_EVERY_S = 2.0
 REPEAT_EVERY_S = 15.0
-"""The time without a change after which the object is sent again, because its age and arrival have changed, and so that
-a proxy does not close the connection."""
+"""The time without a change after which the object is sent again, because the age of the position and the expected
+arrival have changed, and so that a proxy does not close the connection.
+"""
 MAX_OF_LINK, MAX_OF_PROCESS = 20, 1_000
 """The most streams of one link at one process, and of all links."""
 

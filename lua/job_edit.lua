@@ -1,10 +1,9 @@
 --[[ job_edit: changes the content of a booking. The caller merged the change into version `seen` of the job and checked
-it. `denied` is what forbids the change: `field`, `price` or ''. If the job has changed since, the caller reads the job
-again. `terms` is 1 if the change concerns terms on which technicians bid: open bids are closed then, since no
-technician may be bound to terms that they never saw. `search_restart` is `place` or `time` if the search for a
-technician starts again at another place, or from `release` (ms) on for `lifetime_ms`. `waits` is 1 if nobody can get
-the job before its time. The edit uses `quote` up, if it is not ''. If earlier captures cover the new price, the job is
-paid (`captures`, as in payment_put).
+it. `denied` says what forbids it: `field`, `price` or ''. If the job has changed since, the caller reads the job again.
+`terms` is 1 if the change concerns terms on which technicians bid: then open bids are closed, since nobody is bound to
+terms that they never saw. `search_restart` is `place` or `time` if the search for a technician starts again at another
+place, or from `release` (ms) on for `lifetime_ms`. `waits` is 1 if nobody can get the job before its time. The edit
+uses `quote` up, if not ''. If earlier captures cover the new price, the job is paid (`captures`).
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  search_restart  release  scheduled  lifetime_ms  waits  audience  terms  bids_audience  schedule  quote  captures
 OK      seq  version  job_id  job

@@ -1,8 +1,7 @@
 -- Collects what a script changes in the keys of a job and no event's data contains. The field `state` of a log entry
--- has it, so that each key of the job can be computed from SQL (engine/rebuild/job_state.py):
--- `{"<job>":{"fields":{name:text}, "offers":{technician:record},"waves":[record],"next":ms}}`. `state` has only what
--- changed, so that a claim need not read anything for it. An empty text is a field that was removed. `next` is when the
--- search for a technician continues.
+-- has it, so that SQL determines each key of the job (engine/rebuild/job_state.py): `{"<job>":{"fields":{name:text},
+-- "offers":{technician:record},"waves":[record],"next":ms}}`. It has only changes, so that a claim reads nothing for
+-- it. An empty text is a field that was removed. `next` is when the search for a technician continues.
 --   `recorded` in the job's record says that SQL has its state from the beginning. Without it (the job is from an older
 -- release, or SQL has dropped the state of a finished job), the next change of the job writes everything.
 --- @include "lib/memo"

@@ -36,8 +36,8 @@ log = structlog.get_logger(__name__)
 
 class PushMessage(msgspec.Struct, frozen=True):
     """One push to one user. ``body`` is JSON; ``deadline`` is the time (ms since the Unix epoch) after which the push
-    is useless (0: never). ``user`` is whose devices are added ("": none). ``token`` is that of the one device to which
-    the push goes ("": the receiver of pushes decides).
+    is useless (0: never). ``user`` is the user whose devices are added ("": none). ``token`` is that of the one device
+    to which the push goes ("": the receiver of pushes decides).
     """
 
     kind: Literal["offer", "notification"]

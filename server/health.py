@@ -56,12 +56,12 @@ class Health:
             await self.engine.store.check_level()
             await self.engine.store.acknowledgements.check_archives()
         if not self.draining and any(zone.word == "STALE_RELEASE" for zone in self.engine.store.zones.values()):
-            self.draining = True  # for good: the zones' format is never lowered
+            self.draining = True  # This is final, because the zones' format is never lowered.
             if self.gateway:
                 await self.gateway.drain()
 
     async def _find_write_refusal(self) -> str:
-        for zone in self.engine.store.zones:  # in a cluster each may be on a primary of its own
+        for zone in self.engine.store.zones:  # in a cluster each zone may be on a primary of its own
             try:
                 await self.engine.store.command("SET", keys.write_probe(zone), 1, "PX", PROBE_LIFETIME_MS)
             except CalloutError as error:  # a primary that does not answer is reported by the connection

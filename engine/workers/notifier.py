@@ -86,8 +86,7 @@ def next_pause_s(*, held: bool, full: bool) -> float:
 
 async def run_once(engine: Engine) -> None:
     """Derive notifications and send pushes for all events that the logs contain now, also for the notices that this run
-    appends, and wait until each push is sent or given up. No lease is needed, because the cursor moves by
-    compare-and-set.
+    appends, and wait until each push is sent or given up. No lease is needed: the cursor moves by compare-and-set.
     """
     async with AsyncExitStack() as stack:
         for runner in await _open_runners(engine, stack, None):

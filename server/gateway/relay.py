@@ -249,8 +249,7 @@ class Relay:
             epochs = await log.read_epochs(client, tail.zone)
         if not await self._continues_history(tail, client, head.epoch, epochs):
             return await self._reload_zone(tail, client, "epoch")
-        # the zone may have a newer format than this process knows
-        if (believed := self._engine.store.zones[tail.zone].epoch) != head.epoch:
+        if (believed := self._engine.store.zones[tail.zone].epoch) != head.epoch:  # perhaps in a newer format
             await self._engine.store.reopen(tail.zone, stale=believed)
         tail.epochs, tail.epoch, self._epoch_unannounced = epochs, head.epoch, True
         self._engine.store.note_head(tail.zone, tail.head)
@@ -302,8 +301,7 @@ class Relay:
             logger.warning("resynchronise", zone=tail.zone, reason=reason, cursor=last.seq, epoch=last.epoch)
             self._counters.resyncs_by_reason[reason] += 1
             self._on_resync(reason)
-            # The process that notices the change makes the store compare the zone with the archive, which opens or
-            # closes it.
+            # The process that notices this makes the store compare the zone with the archive, which opens or closes it.
             self._engine.store.note_head(tail.zone, last)
             await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
         async with asyncio.timeout(REPLY_TIMEOUT_S):

@@ -1,9 +1,10 @@
 """Server-sent events: the same payloads as on the socket. The id of each is the client's cursor after the event.
 
-An EventSource stores one id and sends it back as ``Last-Event-ID``. So the id is the cursor of all zones:
-``main:e1:131,north:e2:9``. It is the same for all clients that were sent everything so far, so the bytes are built once
-and shared. Only the events of a replay have ids of their own, because a replay begins at its client's cursor, and all
-blocks of a client that came with cursors of zones which this gateway does not serve: it keeps them in its id.
+An EventSource stores one id and sends it back as
+``Last-Event-ID``. So the id is the cursor of all zones: ``main:e1:131,north:e2:9``. It is the same for all clients that
+were sent everything so far, so the bytes are built once and shared. Two kinds of blocks have ids of their own. The
+events of a replay have them, because a replay begins at its client's cursor. If a client sent cursors of zones that
+this gateway does not serve, all of its blocks have them, because these cursors stay in the client's id.
 
 A block with an ``id`` and no ``data`` moves the id without an event. A stream without events is sent such blocks, as
 its heads and as its ping.

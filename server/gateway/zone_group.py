@@ -15,7 +15,7 @@ from server.gateway.zone_stream import ZoneStream
 @dataclass(slots=True)
 class ZoneGroup:
     """The zones that the relay reads over one connection, and the state of that connection. ``run_id`` is Redis' own id
-    of the server process at its other end.
+    of the server process at the other end of the connection.
     """
 
     tails: dict[Zone, ZoneStream]

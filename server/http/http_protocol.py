@@ -24,7 +24,7 @@ in one read, it is not known which bytes belong to which request.
 ABORT_EXTENSION = "callout.abort"
 """The key in ``scope["extensions"]`` of a function that aborts the connection, even with unsent bytes."""
 ARRIVAL_EXTENSION = "callout.arrival"
-"""The key of a function that gives the request that arrives so many seconds more."""
+"""The key of a function that extends the time for the request that is arriving, by the given seconds."""
 MAX_REQUEST_ARRIVAL_S = 20.0
 """The most seconds from a connection's opening, or from a request's first byte, to the request's last byte."""
 

@@ -24,7 +24,7 @@ def is_own_origin(headers: dict[bytes, str]) -> bool:
 
 def require_own_origin(headers: Mapping[bytes, bytes]) -> str:
     """Return the ``Origin`` of a request that uses a cookie. Raises Forbidden unless it is a page of this server: a
-    request without an ``Origin`` is refused too, and ``CALLOUT_ORIGINS`` admits nobody to the cookies.
+    request without an ``Origin`` is refused too, and the pages in ``CALLOUT_ORIGINS`` may not use cookies.
     """
     named = {name: headers[name].strip().decode("latin-1") for name in (b"origin", b"host") if name in headers}
     if not is_own_origin(named):

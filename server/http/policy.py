@@ -120,7 +120,7 @@ ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")
 ANY_TOWN = Policy("town")
 SIGNED_BY_PROVIDER = _policy("payment_adapter")
-"""For nobody by who they are: the signature of the body is the permission."""
+"""The identity of the caller does not matter: the signature of the body is the permission."""
 ANY_RECEIPT = Policy("receipt")
 ANY_AUDIT_TREE, ANY_AUDIT_ENTRY = Policy("audit_tree"), Policy("audit_entry")
 ANY_PLAN = Policy("plan")

@@ -45,10 +45,10 @@ def read_token(headers: Mapping[bytes, bytes], app: str) -> str:
 
 
 def _values(headers: Mapping[bytes, bytes], name: str) -> set[str]:
-    """Return the values of all cookies with this name. Cookies know neither ports nor, if they want, subdomains:
-    another server can set one of the same name with another path, and a reader that takes one of the two may take the
-    session of a stranger. (Rejected: `http.cookies`. It finds nothing if any cookie, such as one of another server on
-    this host, has a character that it does not like.)
+    """Return the values of all cookies with this name. A cookie is not bound to a port, and subdomains may share it. So
+    another server can set a cookie of the same name with another path, and a reader that takes one of the two may take
+    the session of a stranger. (Rejected: `http.cookies`. It finds nothing if any cookie, such as one of another server
+    on this host, has a character that it does not accept.)
     """
     pairs = (pair.partition("=") for pair in headers.get(b"cookie", b"").decode("latin-1").split(";"))
     return {value.strip() for key, _, value in pairs if key.strip() == name}
@@ -76,7 +76,7 @@ def delete_cookie(headers: Mapping[bytes, bytes], app: str) -> Header:
 
 
 def _cookie(headers: Mapping[bytes, bytes], app: str, value: str, max_age_s: int) -> Header:
-    # The server does not know whether a proxy before it ends TLS; the browser's Origin does.
+    # The server does not know whether a proxy before it ends TLS; the browser's Origin shows it.
     secure = "; Secure" if require_own_origin(headers).startswith("https://") else ""
     text = f"{_cookie_name(app)}={value}; Path={PATH}; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}"
     return b"set-cookie", text.encode("latin-1")

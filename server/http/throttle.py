@@ -40,8 +40,8 @@ async def count_request(
     engine: Engine, limit_name: str, counted: str, local_meters: LocalMeters | None = None
 ) -> Headers:
     """Count one request of the caller ``counted`` (a user or an address) in the limit ``limit_name``, and return the
-    headers that show how many requests are left. ``local_meters`` count it while a zone is closed; without them, no
-    request is served then.
+    headers that show how many requests are left. While a zone is closed, ``local_meters`` count the request; without
+    ``local_meters`` no request is served then.
 
     Raises RateLimited, Unavailable. ``counted`` may be any text: it is hashed unless it is an id.
     """

@@ -18,9 +18,9 @@ from server.process.worker_loads import WorkerLoads
 
 MAX_ACCEPTS_PER_TURN = 4
 MAX_SHARE_FACTOR = 1.1
-"""A worker may have this many times its fair share ..."""
+"""A worker may have its fair share of connections times this factor, plus ``EXTRA_CONNECTIONS``."""
 EXTRA_CONNECTIONS = 4
-"""... and so many connections more, so that few connections do not make it pause."""
+"""The connections that a worker may have in addition, so that a small number of connections does not make it pause."""
 PAUSE_S = 0.02
 """How long a worker above its share accepts nothing before it looks again."""
 CHECK_INTERVAL_S = 0.25

@@ -1,6 +1,6 @@
 """How many connections each worker of a server has, in memory that all of them share.
 
-Each worker writes its own numbers and reads those of the others; nobody waits for anybody. A number that is some
+Each worker writes its own numbers and reads those of the others; no worker waits for another. A number that is some
 milliseconds old does no harm: it only decides who accepts the next connection.
 """
 
@@ -12,7 +12,7 @@ from time import monotonic_ns
 
 _LOAD_RECORD = struct.Struct("=qqq")
 ABSENT_AFTER_S = 1.0
-"""A worker that has written nothing for so long is not counted: it starts, hangs or has ended."""
+"""A worker that has written nothing for this time is not counted: it starts, hangs or has ended."""
 
 
 class WorkerLoads:

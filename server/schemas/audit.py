@@ -85,7 +85,7 @@ class AuditProofReply(Shape):
 
 
 class ConsistencyQuery(Body):
-    """Two sizes of a tree. ``tree`` is its number; the zone's last one unless given."""
+    """Two sizes of a tree. ``tree`` is the number of the tree; the default is the zone's last tree."""
 
     old_size: TreeSize = field(name="from")
     size: TreeSize = field(name="to")

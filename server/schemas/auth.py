@@ -32,7 +32,7 @@ class Login(Body):
 
 
 class RefreshToken(Body):
-    """A session: its refresh token, or the app whose cookie has it. One of the two."""
+    """A session, named either by its refresh token or by the app whose cookie has the token."""
 
     rules_schema: ClassVar[dict[str, Any]] = {
         "oneOf": [

@@ -67,9 +67,9 @@ class Subscription(Body, kw_only=True):
 
 
 class Connect(Message, tag="connect", kw_only=True):
-    """Authenticate and start the session: the first message on a socket. ``cursors`` are by zone. The channels
-    ``subs``, or objects as of `subscribe`, are subscribed before missed events are replayed. ``replaces`` is the id of
-    the session that the new one replaces.
+    """Authenticate and start the session: the first message on a socket. ``cursors`` are by zone. ``subs`` are
+    channels, or objects as in `subscribe`; they are subscribed before missed events are replayed. ``replaces`` is the
+    id of the session that the new one replaces.
     """
 
     token: fields.Token | None = None
@@ -96,8 +96,8 @@ class Subscribe(Subscription, tag="subscribe", tag_field="op", kw_only=True):
 
 
 class WatchPresence(Message, tag="presence", kw_only=True):
-    """Read whether users are online, and receive each change as long as the session lasts. Users of whom the caller may
-    not know it are left out. A session watches at most 100 users.
+    """Read whether users are online, and receive each change as long as the session lasts. Users whose presence the
+    caller may not know are left out. A session watches at most 100 users.
     """
 
     users: Annotated[list[fields.Id], Meta(min_length=1, max_length=100)]

@@ -123,7 +123,7 @@ class JobSigned(JobStep, kw_only=True):
 
 
 class JobEnded(JobStep, kw_only=True):
-    """The end of an open job: a user cancelled the job, or the job expired. Then ``command`` is absent."""
+    """The end of an open job: a user cancelled the job, or the job expired. If it expired, ``command`` is absent."""
 
     command: str | None = None  # type: ignore[assignment]
 

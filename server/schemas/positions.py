@@ -91,7 +91,8 @@ class FixReport(Shape):
 
 class Position(Shape):
     """The position of a job's technician at the time ``at``, ``age_s`` seconds ago. ``stale``: too old to be shown as
-    the present position. While the technician is on the way, a position that is not stale has ``eta_s`` to ``source``.
+    the present position. While the technician is on the way, a position that is not stale also has the expected
+    arrival: the members from ``eta_s`` to ``source``.
     """
 
     job: str

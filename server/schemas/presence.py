@@ -37,6 +37,8 @@ class Presence(Shape):
 
 
 class Presences(Shape):
-    """The users of whom the caller may know it: who share a live job or an open room with them. Ops see all."""
+    """The users whose presence the caller may know: those who share a live job or an open room with the caller. Ops see
+    all users.
+    """
 
     items: list[Presence]

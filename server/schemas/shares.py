@@ -14,7 +14,7 @@ from server.schemas.objects import Ref, Shape
 
 
 class NewShare(Body):
-    """For how long the link is valid, in seconds; a day unless asked. It ends with the job in any case."""
+    """How long the link is valid, in seconds; the default is a day. The link always ends with the job."""
 
     ttl_s: Annotated[int, Meta(ge=MIN_S, le=MAX_S)] | None = None
 

@@ -13,7 +13,7 @@ from server.schemas.objects import Shape
 
 
 class StatsQuery(Body):
-    """From when on: only steps that ended after ``since`` are returned."""
+    """The start of the figures: only steps that ended after ``since`` are returned."""
 
     since: Moment | None = None
 
@@ -42,7 +42,7 @@ class StatsReply(Shape):
 
 
 class ProcessItem(Shape):
-    """A process of any server that uses the same Redis. ``seen_at`` is when it last said so."""
+    """A process of any server that uses the same Redis. ``seen_at`` is the time of its last sample."""
 
     id: str
     name: str
@@ -59,7 +59,7 @@ class ProcessItem(Shape):
 
 class ZoneFacts(Shape):
     """A zone as the process that answers sees it. ``why`` says why it is closed. SQL has the log up to ``archived``,
-    and ``lag_s`` is the age of the oldest event above; notifications were derived up to ``pushed``.
+    and ``lag_s`` is the age of the oldest event above ``archived``; notifications were derived up to ``pushed``.
     """
 
     zone: str

@@ -31,7 +31,7 @@ CRUISE_PROBABILITY = 0.3
 HESITATION_S_PER_KM = 4.0
 """How much longer a technician thinks of a job that is a km farther away."""
 MAX_HESITATION_M = 1_500.0
-"""Farther jobs are thought of for no longer time."""
+"""From this distance on, a technician does not think longer."""
 AT_THE_PLACE_S = 3.0
 """The time between the two fixes at the place that show the arrival."""
 ACCURACY_M = (4.0, 12.0)

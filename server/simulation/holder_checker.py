@@ -54,7 +54,8 @@ class HolderChecker:
         self.claims += 1
         versions = self._versions(job["id"])
         self._add(versions, job)
-        if (job.get("technician") or {}).get("id") != technician:  # a repeated reply: they have lost it meanwhile
+        # a repeated reply: the technician has lost the job meanwhile
+        if (job.get("technician") or {}).get("id") != technician:
             return
         version = job["version"]
         earlier = max((v for v in versions.claims if v < version), default=None)

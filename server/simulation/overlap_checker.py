@@ -13,7 +13,9 @@ from engine.events import ms_of
 
 EARTH_RADIUS_M = 6_371_000.0
 TOLERANCE = 0.995
-"""The travel times of scripts are rounded, and their earth is a little larger."""
+"""The part of the travel time that must lie between two visits: the scripts round travel times, and their earth is a
+little larger.
+"""
 MEMBERS_OF_A_WHOLE_JOB = {"customer", "technician", "scheduled_for", "phase", "duration_min"}
 
 

@@ -99,7 +99,8 @@ class Person:
         """Run ``work`` as a task. A refusal or a lost connection ends it: the room or the job may be closed by then."""
         self._tasks.add(task := asyncio.create_task(_run_until_refused(work)))
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: work.close())  # a task that is cancelled before its first step awaits nothing
+        # a task that is cancelled before its first step never awaits ``work``
+        task.add_done_callback(lambda _: work.close())
 
     def record_join(self, ok: Frame) -> None:
         """Read the reply to ``connect``."""

@@ -24,7 +24,7 @@ MAX_GAP_S = 300.0
 LEAST_S, MOST_S, LEAST_KM, MOST_KM_H = 60.0, 10_800.0, 0.2, 130.0
 """The limits of a plausible ride: the least and the most seconds, the least km, the most km/h."""
 ROUNDED_MS = 900_000
-"""Times at full quarters of an hour count as rounded (as in Chicago's records): the duration is used, if it is known."""
+"""Times at full quarters of an hour count as rounded (as in Chicago's records): the duration is used, if known."""
 TIME_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S")
 _is_number = re.compile(r"\d{9,13}(\.\d+)?").fullmatch
 

@@ -84,6 +84,7 @@ async def _drag_a_job(browser: Browser, url: str, town: Town) -> None:
     job = await town.book_and_claim()
     async with open_console(browser, url, town.admin, "ops_manager") as page:
         await wait_for_map(page, job, town.east.user, town.west.user)
+        await _look_at_the_dots(page, busy=town.east.user, free=town.west.user)
         mouse = page.raw.mouse
         await mouse.move(*await point_of(page, job))
         await mouse.down()
@@ -100,6 +101,33 @@ async def _drag_a_job(browser: Browser, url: str, town: Town) -> None:
         await page.raw.locator(".toast", has_text="Wim West has the job").wait_for()
         await _see_where_jobs_were(page, town, job)
         assert page.find_flaws() == []
+
+
+async def _look_at_the_dots(page: Page, *, busy: str, free: str) -> None:
+    """A free person's dot is filled with the colour of their state, a busy one's has a hole, and beside it is nothing.
+    Where the user prefers less motion, a dot that moves is at its new place at once.
+    """
+    found = await page.run(
+        f"""
+        const {{map, dots}} = document.querySelector('.map-canvas'), {{lng, lat}} = map.getCenter();
+        const pen = document.querySelector('.map-dots').getContext('2d', {{willReadFrequently: true}});
+        const pixel = ([x, y]) => [...pen.getImageData(x * devicePixelRatio, y * devicePixelRatio, 1, 1).data];
+        const color = (name) => {{
+          const probe = document.body.appendChild(document.createElement('span'));
+          probe.style.color = `var(${{name}})`;
+          return [...getComputedStyle(probe).color.match(/\\d+/g).map(Number), 255];
+        }};
+        const places = new Map(dots.places()), person = {{id: 'x', name: 'X', state: 'free', age_s: 0, lat}};
+        const drawn = [pixel(places.get('{free}')), pixel(places.get('{busy}'))];
+        const beside = pixel(places.get('{free}').map((each) => each + 30));
+        for (const lon of [lng, lng + 0.001]) dots.set({{...person, lon}});
+        const [x] = new Map(dots.places()).get('x'), jump = x - map.project([lng + 0.001, lat]).x;
+        dots.remove('x');
+        return {{drawn, beside, jump, expected: [color('--done'), color('--card')]}};
+        """
+    )
+    assert found["drawn"] == found["expected"] and found["beside"] == [0, 0, 0, 0]
+    assert abs(found["jump"]) < 0.01
 
 
 async def _see_where_jobs_were(page: Page, town: Town, job: str) -> None:

@@ -49,6 +49,7 @@ sql_reach.record()
 
 LONGEST_FILES = (
     "web/test_console.py",
+    "web/test_live_map.py",
     "test_bench.py",
     "web/test_phone_stories.py",
     "nemesis/test_nemeses.py",

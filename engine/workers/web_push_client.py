@@ -43,8 +43,9 @@ class WebPushClient:
         hosts = [_host_and_port(each) for each in self._trusted]
         tls = httpcore.default_ssl_context()
         tls.load_default_certs()  # also those of the machine, and of SSL_CERT_FILE, for a push service of one's own
+        self._network = PublicNetwork(hosts)
         self._pool = httpcore.AsyncConnectionPool(
-            tls, max_connections=max_connections, keepalive_expiry=60, network_backend=PublicNetwork(hosts)
+            tls, max_connections=max_connections, keepalive_expiry=60, network_backend=self._network
         )
 
     async def send(self, message: PushMessage) -> Attempt:
@@ -97,6 +98,7 @@ class WebPushClient:
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
+        self._network.close()
 
 
 class _OfferedJob(msgspec.Struct):

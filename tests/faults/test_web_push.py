@@ -154,7 +154,12 @@ def test_a_wrong_subscription_is_refused(token: str, problem: str) -> None:
 def test_only_public_addresses_are_public(address: str) -> None:
     """Loopback, private, link-local, shared, multicast and embedded addresses are not public."""
     assert not is_public(address)
-    assert is_public("8.8.8.8") and is_public("2606:4700::1111") and is_public("::ffff:8.8.8.8")
+    assert (
+        is_public("8.8.8.8")
+        and is_public("64:ff9b::808:808")
+        and is_public("2606:4700::1111")
+        and is_public("::ffff:8.8.8.8")
+    )
 
 
 async def test_a_private_address_gets_no_connection(engine: Engine) -> None:
@@ -163,7 +168,8 @@ async def test_a_private_address_gets_no_connection(engine: Engine) -> None:
         names = ("127.0.0.1", "localhost", "[::1]", "2130706433", "[::ffff:127.0.0.1]")
         await send(sender, *[message(Subscriber(f"https://{name}:{service.port}/a")) for name in names])
         await send(sender, message(service.subscribe()), message("tok:1"))
-    assert (counted(own), service.connections) == ({"refused": 7}, 0)
+        await send(sender, *[message(Subscriber(f"https://{name}/a")) for name in ("a..b", "x" * 64 + ".example", "-")])
+    assert (counted(own), service.connections) == ({"refused": 7, "failed": 3}, 0)
 
 
 async def test_what_is_not_taken_is_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ from engine.sql.schema import (
 from engine.types import Epoch, Zone
 
 VALUE_REFUSED_ERRORS = (DataError, IntegrityError, OverflowError, UnicodeError)
-"""The errors that mean that the database or its driver refuses a value. A retry would be refused too."""
+"""The errors with which the database or its driver refuses a value. It would refuse the value again at a retry."""
 
 
 BOOKED_COLUMNS = ("zone", "blueprint", "customer", "created_at")
@@ -107,7 +107,8 @@ async def apply_batch(
         await _upsert_bids_or_payments(conn, upsert, payments, batch.payments)
         await insert_rows(conn, notifications, batch.notifications, upsert)
         await insert_rows(conn, job_states, batch.job_states)
-        demand = await demand_quotes.count_quotes(conn, zone, batch.demand)  # runs before the quotes are marked as used
+        # This must run before the quotes are marked as used.
+        demand = await demand_quotes.count_quotes(conn, zone, batch.demand)
         await quote_rows.apply_rows(conn, batch.quotes)
         await receipt_rows.apply_rows(conn, batch.receipts, head_key.receipts if head_key else None)
         await file_rows.apply_rows(conn, batch.files)
@@ -123,8 +124,8 @@ async def apply_batch(
 
 
 def _hash_leaves(zone: Zone, batch: Batch) -> HashedEntries | None:
-    """Return the leaves of the batch, before its transaction: SQLite's other writers do not wait for them. None if it
-    has no events. Raises Superseded.
+    """Return the leaves of the batch for the audit tree, or None if the batch has no events. Call this before the
+    transaction of the batch, so that SQLite's other writers do not wait for the hashing. Raises Superseded.
     """
     entries = trees.entries_of_batch(batch.events, batch.quarantined)
     try:

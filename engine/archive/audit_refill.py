@@ -1,5 +1,5 @@
-"""Continue a zone's audit tree that lacks archived events: after an archiver of an older release, which knew no trees,
-and after the database was restored to an older state.
+"""Add archived events that are missing in a zone's audit tree. They are missing after an archiver of an older release,
+which wrote no trees, and after the database was restored to an older state.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ log = structlog.get_logger(__name__)
 
 
 async def refill(archive: Archive, zone: Zone, archived_seq: int) -> None:
-    """Append the archived events that the zone's tree lacks up to ``archived_seq``. A zone without a tree stays without
-    one: its tree begins with the next event. Raises the same errors as ``Archive.begin_write``, and TreeChanged.
+    """Append to the zone's tree the archived events up to ``archived_seq`` that it does not contain yet. A zone without
+    a tree stays without one: its tree begins with the next event. Raises the same errors as ``Archive.begin_write``,
+    and TreeChanged.
     """
     while True:
         async with archive.begin_read() as conn:
@@ -78,7 +79,7 @@ async def begin_tree_if_restored(archive: Archive, zone: Zone, published: Head, 
     try:
         async with archive.begin_write() as conn:
             begun = await trees.begin_tree_after(conn, zone, published, archived_seq)
-    except IntegrityError:  # another process began it at the same moment
+    except IntegrityError:  # another process began the tree at the same moment
         return False
     log.error("audit_tree_begun_anew", zone=zone, tree=begun.tree, published_size=published.size, seq=archived_seq)
     return True

@@ -15,14 +15,16 @@ from engine.zone import log as zone_log
 from engine.zone import opening, records
 
 FOREIGN_ROW = "FOREIGN_ROW"
-"""Why a zone is closed if SQL has a row in the place of the next event. ``zone_open`` cannot see that."""
+"""The reason why a zone is closed if SQL already has a row with the seq of the next event. ``zone_open`` cannot notice
+such a row.
+"""
 
 log = structlog.get_logger(__name__)
 
 
 async def close_zone(store: Store, archive: Archive, zone: Zone) -> None:
     """Close the zone for every process if Redis and the database contradict each other. Call this if the archiver
-    cannot continue. Raises Unavailable, Indeterminate.
+    cannot continue because of it. Raises Unavailable, Indeterminate.
     """
     at = (await records.read_records(archive, [zone]))[zone]
     answer = await opening.compare_with_sql(
@@ -49,7 +51,7 @@ async def open_zone_without_foreign_row(store: Store, archive: Archive, zone: Zo
 
 
 async def _has_foreign_row(store: Store, archive: Archive, zone: Zone) -> bool:
-    """Return whether the database has a row in the place of the event that is archived next."""
+    """Return whether the database already has a row with the seq of the event that is archived next."""
     archived = (await records.read_records(archive, [zone]))[zone].archived
     event = await zone_log.read_event(store.read_connection, zone, archived + 1)
     return event is not None and await find_foreign_row(archive, event) is not None

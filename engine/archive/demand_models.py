@@ -24,7 +24,7 @@ _area_decoder = msgspec.json.Decoder(AreaState)
 
 
 class StoredModel(NamedTuple):
-    """The stored state of a forecast: of the whole zone, and of each area."""
+    """The stored states of a forecast: one for the whole zone, and one for each area."""
 
     zone: ZoneState
     areas: dict[str, AreaState]

@@ -45,9 +45,9 @@ class DemandCounts:
 
     counts: dict[AreaHour, list[int]] = field(default_factory=dict)
     quoted: list[QuotedPlace] = field(default_factory=list)
-    """New quotes. Whether they count depends on what SQL has (engine/archive/demand_quotes.py)."""
+    """New quotes. Whether they count depends on the quotes and bookings in SQL (engine/archive/demand_quotes.py)."""
     used: dict[str, int] = field(default_factory=dict)
-    """The quotes that bookings and edits named, with the time (ms)."""
+    """The quotes that bookings and edits used up, each with the time (ms)."""
 
     def add(self, kind: str, area: str, hour: int, column: str, by: int = 1) -> None:
         """Add to one count."""
@@ -119,7 +119,8 @@ def fold_demand_event(counts: DemandCounts, event: Event) -> None:
         column = "booked"
     elif event.type == "job.expired":
         column = "expired"
-    elif job.asked or data.former:  # the technician was only asked, or the job went from one technician to another
+    elif job.asked or data.former:
+        # Not counted as filled: the technician was only asked, or the job went from one technician to another.
         return
     else:
         column = "filled"

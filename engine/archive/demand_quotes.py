@@ -1,8 +1,8 @@
 """Count the quotes that were not booked. They show demand too.
 
-A customer counts once for each cell and ten minutes, even if they request several quotes. A booking with a quote is
-counted as a booking and subtracts 1 from the quotes. The subtraction is counted in the hour of the booking, so that no
-earlier hour changes.
+A customer counts once for each cell and ten minutes, even if they request several quotes. A booking with a quote counts
+as a booking, and subtracts 1 from the count of quotes in the hour of the booking. So the counts of earlier hours never
+change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _decoder = msgspec.json.Decoder(_QuoteDocument)
 
 
 async def count_quotes(conn: AsyncConnection, zone: Zone, folded: DemandCounts) -> DemandCounts:
-    """Return the counts of ``folded``, with its quotes added. Call it before these quotes and their use are in SQL."""
+    """Return the counts of ``folded``, with its quotes added. Call this before these quotes are written to SQL or
+    marked as used there.
+    """
     if not folded.quoted and not folded.used:
         return folded
     counts = DemandCounts({key: list(row) for key, row in folded.counts.items()})
@@ -51,7 +53,9 @@ async def count_quotes(conn: AsyncConnection, zone: Zone, folded: DemandCounts) 
 
 
 async def _read_recent(conn: AsyncConnection, zone: Zone, folded: DemandCounts) -> set[tuple[str, str, int]]:
-    """Return (customer, cell, span) of the quotes in SQL that may be in the same spans as those of ``folded``."""
+    """Return (customer, cell, span) of each quote in SQL that may be in the same span of ten minutes as a quote of
+    ``folded``.
+    """
     if not folded.quoted:
         return set()
     columns, first = quotes.c, min(place.at for place in folded.quoted)

@@ -1,7 +1,7 @@
 """Refunds that a provider reports before the capture of their charge: webhooks arrive in any order.
 
-They wait in SQL and in no memory, so that a process may die at any moment. The report of the capture records them, and
-the payment worker tries again what that report has missed.
+Such refunds wait in SQL, so that none is lost when a process dies. When the capture is reported, they are recorded in
+the job. The payment worker records those that were missed then.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from engine.types import Zone
 
 FIRST_RETRY_MS, MAX_RETRY_MS = 1_000, 300_000
 MAX_UNNAMED_RETRY_MS = 86_400_000
-"""The longest time between two attempts to find the job of a refund. The charge may have nothing to do with Callout."""
+"""The longest time between two attempts to find the job of a refund that names none. Its charge may have nothing to do
+with Callout.
+"""
 KEPT_MS = 30 * 86_400_000
 """How long a refund waits. A charge that was not captured for this time will never be captured."""
 MAX_DUE = 64

@@ -17,7 +17,9 @@ from engine.sql.schema import events, events_refused
 from engine.types import Zone
 
 Announce = Callable[[Zone, list[int]], Awaitable[None]]
-"""Appends ``subject.erased`` to the zone's log: the event names the rows that lose their salts."""
+"""A function that appends ``subject.erased`` to the zone's log. The event names the events whose leaves lose their
+salts.
+"""
 
 
 async def erase_events(
@@ -58,7 +60,7 @@ async def _write_values(conn: AsyncConnection, change: Any, seq: Any, column: st
 
 
 async def _redacted_events(conn: AsyncConnection, zone: Zone, person: Person, seqs: list[int]) -> dict[int, str]:
-    """Return those events that contain data of the person, by seq: what their column ``data`` becomes."""
+    """Return, by seq, the new content of the column ``data`` of each event that contains data of the person."""
     columns = events.c
     query = select(columns.seq, columns.type, columns.actor, columns.to, columns.data).where(
         columns.zone == zone, columns.seq.in_(seqs)
@@ -72,8 +74,8 @@ async def _redacted_events(conn: AsyncConnection, zone: Zone, person: Person, se
 
 
 async def _redacted_entries(conn: AsyncConnection, zone: Zone, person: Person, seqs: list[int]) -> dict[int, bytes]:
-    """Return those rows of the quarantine that contain data of the person, by seq: what their column ``entry`` becomes.
-    The entry's ``state`` is emptied too, because nobody reads the state of a refused event.
+    """Return, by seq, the new content of the column ``entry`` of each row in quarantine that contains data of the
+    person. The entry's ``state`` is emptied too, because nobody reads the state of a refused event.
     """
     columns = events_refused.c
     query = select(columns.seq, columns.entry).where(columns.zone == zone, columns.seq.in_(seqs))

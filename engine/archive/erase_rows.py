@@ -1,5 +1,5 @@
-"""Erase a person's data from the rows of SQL that are no events. What becomes of each column is declared in
-engine/sql/erasure_declarations.py.
+"""Erase a person's data from all SQL tables except the events. engine/sql/erasure_declarations.py declares what happens
+to each column.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ async def _erase_own_rows(conn: AsyncConnection, person: Person) -> None:
 
 
 async def _erase_files(archive: Archive, person: Person) -> None:
-    """Delete the files that the person uploaded, and all photos and files of the jobs that they booked and of the chats
-    about these, because they show their home. A chore deletes the bytes.
+    """Delete the files that the person uploaded. Also delete all photos of the jobs that they booked and all files of
+    the chats about these jobs, because they may show the person's home. A background task deletes the bytes.
     """
     async with archive.begin_write() as conn:
         await file_rows.delete_rows(conn, archive, files.c.by == person.id)
@@ -140,8 +140,8 @@ async def _erase_receipts(archive: Archive, person: Person) -> None:
 
 
 async def erase_account(conn: AsyncConnection, person: Person) -> None:
-    """Empty the person's account. Its id stays, as a pseudonym in the rows of other people. Call this last, because
-    all other steps read from the account who the person is.
+    """Empty the person's account. Its id stays, as a pseudonym in the rows of other people. Call this last, because all
+    other steps read the person's name and addresses from the account.
     """
     empty = {"email_typed": None, "name": "", "phone": None, "reason": None, "password_hash": "", "active": False}
     change = update(users).where(users.c.id == person.id)

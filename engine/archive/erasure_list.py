@@ -1,8 +1,9 @@
-"""The list of erasures: a file outside both stores, so that a restored backup is erased again before anybody reads it.
+"""The list of erasures: a file outside both stores. After a backup is restored, the listed persons are erased again
+before anybody reads their data.
 
 A line is written before anything of the person is erased. ``apply_list`` erases, only in SQL, the persons whom the file
-names and the database does not: restore and rebuild call it before a zone opens. The log then learns of it from
-engine/workers/eraser.py, which also finishes the erasure.
+names and the database does not: restore and rebuild call it before a zone opens. engine/workers/eraser.py later appends
+the event to the log, and finishes the erasure.
 """
 
 from __future__ import annotations
@@ -83,9 +84,9 @@ def add_to_list(path: Path, entry: ListedErasure) -> None:
 
 
 async def apply_list(archive: Archive, settings: Settings, *, is_open: bool = False) -> int:
-    """Erase in SQL each person of the list of erasures whom the database does not have as erased. Return how many were
-    erased. With ``is_open`` the zones are open: then erasures that are under way are left to the process that does
-    them. Raises OSError and the same errors as ``Archive.begin_write``.
+    """Erase in SQL each listed person whom the database does not show as erased. Return how many were erased.
+    ``is_open`` says that the zones are open: then erasures that are under way are left to the process that does them.
+    Raises OSError and the same errors as ``Archive.begin_write``.
     """
     listed = read_list(file_of(settings))
     if not listed:

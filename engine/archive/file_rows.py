@@ -1,4 +1,4 @@
-"""Write to SQL to what files are attached, from the events that attached them."""
+"""Write to SQL to which job, message or profile each file is attached, from the events that attached it."""
 
 from __future__ import annotations
 

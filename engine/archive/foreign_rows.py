@@ -1,6 +1,7 @@
-"""Find rows that another writer than the archiver has put where the next events of a log belong.
+"""Find foreign rows: rows with the seq of an event that is not archived yet, written by another program than the
+archiver.
 
-Without this, the quarantine would take the acknowledged event for the one at fault, and leave the foreign row in its
+Without this check, the acknowledged event would be put into quarantine as faulty, and the foreign row would stay in its
 place.
 """
 
@@ -19,8 +20,8 @@ from engine.sql.schema import event_channels, events, events_refused
 
 
 async def find_foreign_row(archive: Archive, event: Event) -> str | None:
-    """Return the name of a table that has a row in the place of ``event``, which is not archived; None if there is no
-    such row. Raises Unavailable.
+    """Return the name of a table that has a row with the seq of ``event``, although the event is not archived; None if
+    no table has one. Raises Unavailable.
     """
     jobs = [row["job"] for row in state_rows(event)]
     places: list[tuple[Table, ColumnElement[bool]]] = [

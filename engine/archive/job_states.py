@@ -1,4 +1,6 @@
-"""The field ``state`` of the log's entries as rows of ``job_states``."""
+"""Make rows of the table ``job_states`` from the field ``state`` of log entries, which has the changes of jobs that no
+event's data contains.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ log = structlog.get_logger(__name__)
 def state_rows(event: Event) -> list[dict[str, Any]]:
     """Return a row for each job that the script of ``event`` changed.
 
-    The rows of a job are kept as they came, because each has only what changed: all of them together determine the
-    job's keys (engine/rebuild/job_state.py). (Rejected: all of it in each event, and only the latest row kept. A claim
-    would read and write 25 fields more.)
+    All rows of a job are kept in their order. Each has only the changes, so all of them together determine the job's
+    keys (engine/rebuild/job_state.py). (Rejected: the whole state in each event, and only the latest row kept. A claim
+    would read and write 25 more fields.)
     """
     if not event.state:
         return []

@@ -34,8 +34,8 @@ class _Job(msgspec.Struct):
 
 
 class _Data(msgspec.Struct):
-    """The members of an event's data that say who holds the job, and why. Some events have the job's id in place of the
-    job.
+    """The members of an event's data that say who holds the job, and why. Some events have only the job's id instead of
+    the job.
     """
 
     job: _Job | str | None = None

@@ -17,7 +17,7 @@ from engine.types import Zone
 
 PAGE_SIZE = 1_000
 MAX_FINDINGS = 50
-"""After so many findings the check ends."""
+"""The check ends after this many findings."""
 
 
 async def find_problems(archive: Archive) -> tuple[int, list[str]]:
@@ -62,8 +62,8 @@ async def _read_page(conn: AsyncConnection, zone: Zone, after: int, last: int) -
 
 
 async def _compare(conn: AsyncConnection, zone: Zone, page: list[Any], causes: set[str]) -> list[str]:
-    """Return one sentence for each event whose lines in the ledger are missing or differ. ``causes`` are those of the
-    ledger's entries.
+    """Return one sentence for each event whose lines in the ledger are missing or differ. ``causes`` are the causes of
+    all entries of the ledger.
     """
     lines = ledger_lines.c
     span = (lines.zone == zone, lines.seq >= page[0]["seq"], lines.seq <= page[-1]["seq"])

@@ -1,5 +1,5 @@
-"""Queries on the ledger. The functions that take a connection read from one state of the database, so that the sums fit
-the position up to which the ledger is written.
+"""Queries on the ledger. The functions that take a connection read from one state of the database, so that the sums and
+the position in the log up to which the ledger is written belong together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.types import JobId, Zone, epoch_number
 
 TECHNICIAN = technician_account("")
 MAX_UNBALANCED_ENTRIES = 20
-"""The most entries that ``find_unbalanced`` names."""
+"""The most entries that ``find_unbalanced`` reports."""
 
 
 class LedgerBalance(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,8 +36,8 @@ class LedgerBalance(msgspec.Struct, frozen=True, kw_only=True):
 
 class LedgerItem(msgspec.Struct, frozen=True, kw_only=True):
     """A change of a technician's balance by ``amount``, in minor units. If the change is money earned with a job,
-    ``amount`` is ``gross`` less ``fee``. ``at`` and ``available_at`` are in ms since the Unix epoch. ``test``: the
-    adapter `test` made the payout, or a payment of the job.
+    ``amount`` is ``gross`` less ``fee``. ``at`` and ``available_at`` are in ms since the Unix epoch. ``test`` is true
+    if the adapter `test` made the payout or a payment of the job, so that no real money has moved.
     """
 
     zone: Zone
@@ -120,7 +120,7 @@ async def read_items(
     span_ms: tuple[int, int] | None = None,
 ) -> list[LedgerItem]:
     """Return changes of a technician's balance, the newest first: at most ``limit``, before the item with the sort key
-    ``before`` (at, zone, seq, kind), and in ``span_ms`` (the first ms, and the first one after it).
+    ``before`` (at, zone, seq, kind), and in ``span_ms`` (its first ms, and the first ms after it).
     """
     lines, entries = ledger_lines.c, ledger_entries.c
     key = (entries.at, entries.zone, entries.seq, entries.kind)

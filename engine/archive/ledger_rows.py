@@ -40,8 +40,8 @@ async def _known_causes(conn: AsyncConnection, causes: list[str]) -> set[str]:
 
 
 async def _note_payouts(conn: AsyncConnection, upsert: Upsert, rows: LedgerRows) -> None:
-    """Write that the events of payouts are archived. A database that was restored to a state before a payout gets the
-    payout back from its events, so that it is not paid twice.
+    """Record in the rows of payouts that their events are archived. A database that was restored to a state before a
+    payout gets the payout back from its events, so that it is not paid twice.
     """
     for seq, payout in rows.payouts:
         names = ("id", "technician", "amount", "currency", "reference", "status", "test")

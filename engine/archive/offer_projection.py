@@ -1,5 +1,5 @@
-"""Fold the events of offers into rows of SQL (a pure function). ``OfferRows.rows`` are complete rows; ``answers`` are
-updates of offers from earlier batches.
+"""Fold the events of offers into rows of SQL (a pure function). ``OfferRows.rows`` are complete rows of new offers;
+``answers`` are updates of offers that earlier batches stored.
 """
 
 from __future__ import annotations

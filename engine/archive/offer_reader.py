@@ -13,7 +13,7 @@ from engine.sql.schema import bids, offers
 from engine.types import JobId
 
 HAS_WAVES = job_states.c.state.contains('"waves":[')
-"""The condition for rows that record waves. They stay when a job is over."""
+"""The condition for rows of ``job_states`` that record waves. These rows stay when the job is over."""
 
 
 class _Waves(msgspec.Struct):
@@ -50,8 +50,8 @@ async def read_status(archive: Archive, job: JobId, technician: str) -> str:
 
 
 async def count_outcomes(archive: Archive, technician: str, since: int) -> dict[str, int]:
-    """Count the offers to a technician since a time (ms) by their outcome: ``accepted``, ``rejected``, ``open``, or why
-    the offer closed (``expired``, ``taken``, ``cancelled``, ``withdrawn``, ``reassigned``, ``left``).
+    """Count the offers to a technician since a time (ms) by their outcome: ``accepted``, ``rejected``, ``open``, or the
+    reason why the offer closed (``expired``, ``taken``, ``cancelled``, ``withdrawn``, ``reassigned``, ``left``).
     """
     reason = func.coalesce(offers.c.reason, "expired")
     query = select(offers.c.status, reason, func.count()).group_by(offers.c.status, reason)

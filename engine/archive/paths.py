@@ -1,6 +1,6 @@
-"""The paths of technicians on jobs, as SQL stores them: thinned, one row for each job and technician.
+"""The paths that technicians travelled for jobs, as SQL stores them: thinned, one row for each job and technician.
 
-No event contains a position, so that these rows are no projection of the log: they come from Redis, and are deleted
+No event contains a position, so these rows cannot be computed from the log. They are copied from Redis, and deleted
 after the retention time.
 """
 
@@ -28,8 +28,8 @@ async def read_path(archive: Archive, job: JobId, technician: TechnicianId) -> l
 
 
 async def append_path(archive: Archive, job: JobId, technician: TechnicianId, points: Sequence[PathPoint]) -> None:
-    """Append points to the stored path, thinned. Points that are not newer than its end are stored already, so that a
-    repeat changes nothing.
+    """Append points to the stored path, and thin it. Points that are not newer than the end of the path are left out,
+    because they are stored already. So a repeated call changes nothing.
     """
     async with archive.begin_write() as conn:
         path = extend_path(await _select_path(conn, job, technician, lock=True), points)

@@ -1,7 +1,7 @@
 """The requested payments and payouts in SQL that a payment adapter still has to process.
 
-They are read from the *archived* log, because a failover of Redis can still lose an event that is not archived. A
-request is stored in the transaction that moves the cursor. Therefore each request is stored exactly once, even if a
+The requests are read from the *archived* log, because a failover of Redis can still lose an event that is not archived.
+A request is stored in the transaction that moves the cursor. Therefore each request is stored exactly once, even if a
 process dies.
 """
 
@@ -48,12 +48,12 @@ class StoredOrder(NamedTuple):
 
     @property
     def payment(self) -> EventPayment:
-        """Return the payment of an order that is not a payout."""
+        """Return the payment of this order. Call this only if the order is not a payout."""
         return _payment_decoder.decode(self.document)
 
     @property
     def payout(self) -> OrderedPayout:
-        """Return the payout of an order that is one."""
+        """Return the payout of this order. Call this only if the order is a payout."""
         return _payout_decoder.decode(self.document)
 
 
@@ -151,8 +151,9 @@ async def remove(archive: Archive, order: StoredOrder) -> None:
 
 
 async def forget_cursors(archive: Archive) -> None:
-    """Delete the cursors, because an outside service gets the requests from now on. Orders whose requests may have
-    reached the provider stay, and continue if an adapter is chosen again. Raises Unavailable.
+    """Delete the cursors of all zones. Call this when no adapter is configured: an outside service then gets the
+    requests. Orders whose requests may have reached the provider stay, and continue if an adapter is chosen again.
+    Raises Unavailable.
     """
     async with archive.begin_write() as conn:
         await conn.execute(delete(payment_cursors))

@@ -112,7 +112,9 @@ async def _rows(archive: Archive, table: Table, condition: ColumnElement[bool]) 
 
 
 async def _messages(archive: Archive, user: UserId) -> AsyncIterator[msgspec.Raw]:
-    """Yield the messages that the person could read: those above the number from which they were a member."""
+    """Yield the messages that the person could read: in each room, those after the number at which the person became a
+    member.
+    """
     mine = and_(room_members.c.user == user, messages.c.n > room_members.c.from_n)
     query = select(messages.c.room, messages.c.n, messages.c.doc, room_members.c.left_at, messages.c.at)
     query = query.join(room_members, room_members.c.room == messages.c.room).where(mine)

@@ -1,4 +1,6 @@
-"""Find in SQL what a person's erasure concerns: their jobs, the texts by which they are known, and the events."""
+"""Find in SQL the data of a person who is erased: their jobs, the texts that identify them (name, addresses, notes),
+and the events with such data.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ from engine.types import UserId, Zone
 
 BATCH_SIZE = 500
 MIN_NOTE_LENGTH = 20
-"""Shorter notes are no texts by which a person is known: others say the same."""
+"""The least length of a note that identifies a person. Other people may write the same short note."""
 
 
 class _KnownJob(msgspec.Struct):
-    """The members of a job by which its parties are known."""
+    """The members of a job that identify its customer and its technician."""
 
     customer: dict[str, Any] | None = None
     technician: dict[str, Any] | None = None
@@ -34,7 +36,9 @@ _known_job_decoder = msgspec.json.Decoder(_KnownJob)
 
 
 async def read_person(archive: Archive, user: UserId, known: list[str]) -> Person:
-    """Return what is known of a person, with the texts that were ``known`` before a part was erased."""
+    """Return the person: their ids and the texts that identify them. ``known`` are the texts that were found before a
+    part was erased.
+    """
     async with archive.begin_read() as conn:
         booked = set((await conn.execute(select(jobs.c.id).where(jobs.c.customer == user))).scalars())
         worked: set[str] = set()
@@ -72,7 +76,9 @@ def _texts_of_job(doc: str, user: UserId) -> set[str]:
 
 
 def erased_address(user: UserId) -> str:
-    """Return what stands in place of the e-mail address of an erased account: an address must be unique."""
+    """Return the text that replaces the e-mail address of an erased account. It is unique, as the column of addresses
+    requires.
+    """
     return f"{user}@erased.invalid".lower()
 
 

@@ -39,8 +39,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Batch:
-    """The rows that a sequence of events adds or changes. ``channels`` are the values of ``CHANNEL_COLUMNS``: there are
-    more of them than of all other rows.
+    """The rows that a sequence of events adds or changes. ``channels`` are rows as tuples of ``CHANNEL_COLUMNS``, not
+    dictionaries, because there are more of them than of all other rows.
     """
 
     events: list[Row] = field(default_factory=list)
@@ -86,7 +86,9 @@ _notification_decoder = msgspec.json.Decoder(NotificationData)
 
 
 def fold_events(events: Iterable[Event], batch: Batch | None = None) -> Batch:
-    """Return all rows that ``events``, in order, add to SQL or change there, after those of ``batch``."""
+    """Return all rows that ``events``, in order, add to SQL or change there. If ``batch`` is given, they are added to
+    it.
+    """
     batch = batch or Batch()
     for event in events:
         try:
@@ -155,7 +157,7 @@ def _fold_event(batch: Batch, event: Event) -> str | None:
 
 
 def _fold_job(batch: Batch, event: Event, data: _ProjectedData, row: Row) -> None:
-    """Store a whole job. The event may have any type, because a payment may move the job too."""
+    """Store the whole job of an event. The event may have any type, because payments also change the state of jobs."""
     job, reference = row["id"], row["reference"]
     former = data.former.id if data.former else None
     batch.technicians.note_holder(job, row["technician"], event.at, former=former)
@@ -182,7 +184,7 @@ def _fold_offer(batch: Batch, event: Event, data: _ProjectedData, job: str | Non
 
 def _fold_bid(batch: Batch, event: Event, data: _ProjectedData) -> None:
     bid = _bid_decoder.decode(data.bid)
-    if event.type == "bid.created":  # a bid answers the offer, if there was one
+    if event.type == "bid.created":  # a bid is the answer to the offer, if the technician had one
         batch.offers.answer(event, bid.job, [bid.technician.id], "accepted", None)
     first = batch.bids.get(bid.id, {"created_at": event.at})
     batch.bids[bid.id] = {

@@ -1,8 +1,9 @@
-"""The quarantine: find the rows that the database refuses, and set them aside.
+"""The quarantine: find the rows that the database refuses, and store their events separately.
 
 A batch with a refused value would be refused at each retry, and block all later events of the zone. So the batch is
-halved until the event at fault is found. That event is stored without the rows derived from it, or, if the event itself
-is refused, not at all. The event's log entry and the error are stored in ``events_refused``, and a metric counts them.
+halved until the event that causes the error is found. That event is stored without the rows derived from it. If the row
+of the event itself is refused, it is not stored. The event's log entry and the error are stored in ``events_refused``,
+and a metric counts them.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class EventWriter:
         """Write ``events``, which follow ``before``. Each part that succeeds moves the checkpoint.
 
         Raises the same errors as ``apply.apply_batch``, but not for a refused event: that event is put into quarantine.
-        Raises LogMismatch if a foreign row is in the place of an event.
+        Raises LogMismatch if another program wrote a row with the seq of an event.
         """
         after = Checkpoint(epoch_of(events[-1].seq), events[-1].seq)
         try:
@@ -82,7 +83,7 @@ class EventWriter:
         self, event: Event, before: Checkpoint | None, after: Checkpoint, error: Exception
     ) -> None:
         """Put an event into quarantine. Raises the last refusal if the row in ``events_refused`` is refused too, and
-        LogMismatch if the database has a row in the event's place: then the row is at fault, not the event.
+        LogMismatch if another program wrote a row with the event's seq: then that row is the cause, not the event.
         """
         await self._check_foreign_row(event, error)
         for batch in _replacement_batches(event, error):
@@ -95,10 +96,10 @@ class EventWriter:
             log.error("event_refused", zone=event.zone, seq=event.seq, type=event.type, error=_error_text(error))
             self._on_refused(event.zone)
             return
-        raise last  # the row for events_refused is refused too, so this event is not the cause
+        raise last  # even the row for events_refused is refused, so the cause is not this event
 
     async def _check_foreign_row(self, event: Event, error: Exception) -> None:
-        """Raise LogMismatch if the database refused the event because it has a row in the event's place."""
+        """Raise LogMismatch if the database refused the event because it already has a row with the event's seq."""
         if isinstance(error, IntegrityError) and (table := await find_foreign_row(self._archive, event)):
             raise apply.LogMismatch(
                 f"{event.zone}: {table} has a row in the place of event {event.seq}, which is not archived yet: another"
@@ -127,7 +128,9 @@ def _replacement_batches(event: Event, error: Exception) -> Iterator[Batch]:
 
 
 def _quarantine_row(event: Event, error: Exception, *, is_stored: bool) -> projection.Row:
-    """Return the row for ``events_refused``. ``is_stored``: the event itself is in SQL, without derived rows."""
+    """Return the row for ``events_refused``. ``is_stored`` says that the event itself is in SQL, without
+    derived rows.
+    """
     texts = {name: getattr(event, name).decode("utf-8", "backslashreplace") for name in ("data", "state")}
     entry = {**msgspec.structs.asdict(event), **texts}
     return {

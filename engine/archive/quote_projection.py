@@ -1,4 +1,4 @@
-"""Fold the events of quotes into rows: a quote, and the job that used it up."""
+"""Fold the events of quotes into rows of SQL: new quotes, and for each used quote the job that used it up."""
 
 from __future__ import annotations
 

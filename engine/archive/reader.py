@@ -59,7 +59,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, value in values.items() if value is not None and name != "updated_after"}
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Return whether a job with these columns belongs to the list."""
+        """Return whether a job with the columns ``row`` belongs to the list."""
         equal = all(row[name] == value for name, value in self.columns().items())
         return equal and (self.updated_after is None or row["updated_at"] > self.updated_after)
 
@@ -192,7 +192,7 @@ async def job_events(archive: Archive, job_id: JobId, types: Iterable[str]) -> l
 
 
 async def blueprint_key_of(archive: Archive, job_id: JobId) -> str:
-    """Return the blueprint (``name@version``) of a job's last event; "" if no archived event has one."""
+    """Return the blueprint (``name@version``) of a job's last event; "" if no archived event names a blueprint."""
     columns = event_rows.c
     query = select(columns.bp).where(columns.job == job_id, columns.bp != "").order_by(columns.seq.desc()).limit(1)
     async with archive.begin_read() as conn:
@@ -332,7 +332,7 @@ _COMMAND_OF_EVENT = {
     "code.failed": "enter_code",
     "code.locked": "lock_code",
 }
-"""The command of each event type whose data names none. A history has these and all ``job.`` types, but no offers."""
+"""The command of event types whose data names none. A history has these and all ``job.`` types, but no offers."""
 
 
 def history_item(event: Event, job: JobId) -> HistoryItem | None:
@@ -346,10 +346,10 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
         data = _history_data_decoder.decode(event.data)
     except msgspec.DecodeError:
         return None
-    if kind == "payment.unexpected" and data.why != "other_currency":  # another event already has this payment
+    if kind == "payment.unexpected" and data.why != "other_currency":  # another event already shows this payment
         return None
     about = data.job or EventJob(id=data.bid.job if data.bid else "")
-    # A second event carries the public part to technicians, and job.searching only names the job.
+    # No item: a second event with the public part for technicians, or job.searching, which only names the job.
     if about.id != job or (kind.startswith("job.") and about.customer is None):
         return None
     to = data.to or about.status or None

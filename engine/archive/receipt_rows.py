@@ -1,4 +1,6 @@
-"""Write the receipts of a batch to SQL, each with the server's signature. The same event and key give the same row."""
+"""Write the receipts of a batch to SQL, each with the server's signature. A row depends only on the event and
+the key.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ async def apply_rows(conn: AsyncConnection, rows: Sequence[Mapping[str, Any]], k
 
 
 def signed_row(row: Mapping[str, Any], key: ServerKey | None) -> dict[str, Any]:
-    """Return a folded receipt with its document and the server's signature."""
+    """Return the row of a folded receipt, with its document and the server's signature added."""
     digests = {
         "record": digest_of(row["record"].encode()),
         "image": row["image"],

@@ -1,9 +1,9 @@
 """Delete from SQL what is older than its retention, in batches.
 
 A part of a zone's log is retired as a whole, from the end of the part before it: ``log.retired {from, to}`` is archived
-first, so that the audit accounts for each missing event; its leaf stays. These events stay: all of jobs that
-are not over or that Redis still has, because a zone is rebuilt from them; ``job.created`` and the events of payments,
-from which a finished job is restored; and what accounts for removals.
+first, so that the audit can explain each missing event; the leaves of the events stay. These events are not deleted:
+all events of jobs that are not over or that Redis still has, because a zone is rebuilt from them; ``job.created`` and
+the events of payments, from which a finished job is restored; and the events that explain removed data.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ async def is_announced(archive: Archive, retirement: Retirement) -> bool | None:
 
 
 async def delete_events(archive: Archive, retirement: Retirement) -> tuple[int, Retirement]:
-    """Delete a batch of the events of an announced retirement, with their channels and what is in quarantine. Return
-    their number, and the retirement as it is then. Raises Unavailable, Indeterminate.
+    """Delete a batch of the events of an announced retirement, with their channels and their rows in quarantine. Return
+    the number of deleted events, and the retirement after this batch. Raises Unavailable, Indeterminate.
     """
     zone, columns, channels = retirement.zone, events.c, event_channels.c
     async with archive.begin_write() as conn:
@@ -116,8 +116,8 @@ async def delete_events(archive: Archive, retirement: Retirement) -> tuple[int, 
 
 async def delete_jobs(archive: Archive, before: int) -> int:
     """Delete a batch of finished jobs that were booked before ``before`` (ms), with their offers, bids, waves and
-    paths, and a batch of quotes that ended before. Payments and ratings stay. Return the number of both. Raises
-    Unavailable, Indeterminate.
+    paths, and a batch of quotes that ended before that time. Payments and ratings stay. Return the number of deleted
+    jobs and quotes. Raises Unavailable, Indeterminate.
     """
     over = (jobs.c.created_at < before, jobs.c.phase.in_(FINISHED_PHASES), jobs.c.hot.is_(False))
     async with archive.begin_write() as conn:

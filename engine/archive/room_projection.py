@@ -2,7 +2,8 @@
 
 The rows follow from the events alone: who was a member when, every message, and the read marks. The event of a
 membership's beginning is ``room.opened`` (all listed members, or the one to whom the room was opened later) or
-``room.joined``; that of its end is ``room.left``. A room has the mediator of ``mediator.taken`` until they leave it.
+``room.joined``; that of its end is ``room.left``. The mediator named in ``mediator.taken`` is the room's mediator until
+they leave the room.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from engine.rules.event_payloads import EventMessage, EventRoom, EventRoomMember
 Row = dict[str, Any]
 
 ROOM_EVENT_PREFIXES = ("room.", "message.", "mediator.")
-"""How the types of the events that change rooms begin."""
+"""The prefixes of the types of events that change rooms."""
 
 
 @dataclass(slots=True)
 class RoomRows:
     """The rows of rooms that a sequence of events adds or changes. ``members`` are complete rows; ``departures`` are
     the ends of memberships from earlier batches; ``activity`` are the last messages. ``invitations`` are the last
-    invitations of mediators, and ``mediators`` who mediates (None: nobody); ``former_mediators`` are members of the
-    staff who left. ``closed`` are the rooms that were closed, or changed after that.
+    invitations of mediators by room. ``mediators`` is the present mediator of each room, None if there is none.
+    ``former_mediators`` are users who left a room and may have been its mediator. ``closed`` are the rooms that were
+    closed, or changed after that.
     """
 
     rooms: dict[str, Row] = field(default_factory=dict)
@@ -76,7 +78,7 @@ def fold_room_event(rows: RoomRows, event: Event) -> str | None:
         return None
     if event.type.startswith("room."):
         return _fold_room(rows, event, data)
-    if bytes(data.room):  # a dispute about a job without an open room concerns no room
+    if bytes(data.room):  # the event names no room if the job of the dispute has no open room
         _fold_mediation(rows, event, _room_id_decoder.decode(data.room).id, data.user)
     return (data.dispute.job or None) if data.dispute else None
 
@@ -105,7 +107,7 @@ def _fold_message(rows: RoomRows, event: Event, document: bytes) -> None:
         }
     )
     rows.activity[message.room] = {"of_room": message.room, "last_n": message.n, "at": at}
-    _set_mark(rows, message.room, message.sender.id, message.n)  # writing moves the sender's mark
+    _set_mark(rows, message.room, message.sender.id, message.n)  # sending a message also moves the sender's read mark
 
 
 def _fold_room(rows: RoomRows, event: Event, data: _RoomData) -> str | None:
@@ -128,7 +130,7 @@ def _fold_room(rows: RoomRows, event: Event, data: _RoomData) -> str | None:
         "doc": bytes(data.room).decode("utf-8", "replace"),
         "mediator": None,
     }
-    rows.invitations.pop(room.id, None)  # the row has what the room says now
+    rows.invitations.pop(room.id, None)  # the new row of the room already has its latest invitation
     if room.state == "closed":
         rows.closed.add(room.id)
     if event.type == "room.left":
@@ -167,7 +169,9 @@ def _end_membership(rows: RoomRows, event: Event, room: str, user: str) -> None:
 
 
 def _end_mediation(rows: RoomRows, room: str, user: EventRoomMember) -> None:
-    """Store that a user who left the room does not mediate in it any more. The event does not say whether they did."""
+    """Store that a user who left the room is not its mediator any more. The event does not say whether they were the
+    mediator.
+    """
     if user.role in PARTY_ROLES:
         return
     rows.former_mediators[room, user.id] = {"of_room": room, "of_user": user.id}

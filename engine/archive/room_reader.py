@@ -1,7 +1,7 @@
 """Queries on the archived chat rooms and their messages. All functions raise Unavailable.
 
-The rows are those of the archiver's checkpoint. Redis has every open room, and the newest messages of each room; the
-callers read Redis first and then the older part here.
+The results show the state at the archiver's checkpoint. Redis has every open room, and the newest messages of each
+room; the callers read Redis first and then the older part here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.sql.schema import checkpoints
 from engine.types import JobId, UserId, Zone
 
 MAX_MESSAGES_OF_FILE = 20
-"""Of more messages with one file, a reader finds the newest."""
+"""If more messages than this have the same file, only the newest ones are found."""
 
 
 class ArchivedMember(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class ArchivedRoom(msgspec.Struct, frozen=True):
 
 class FirstMessage(NamedTuple):
     """The message that was sent with a ``client_id``, as JSON, and the seq of its event; None and 0 if SQL has no such
-    message. ``looked`` is the seq up to which SQL has all messages of the zone.
+    message. ``looked`` is the seq up to which SQL has all messages of the zone, and so the search is complete.
     """
 
     message: bytes | None
@@ -101,7 +101,9 @@ async def closed_rooms_of(
 async def rooms_of_all(
     archive: Archive, zone: Zone, limit: int, before: tuple[int, str] | None = None, *, state: str | None = None
 ) -> list[ArchivedRoom]:
-    """Return the rooms of a zone in the order of ``closed_rooms_of``; with ``state``, only those in it."""
+    """Return the rooms of a zone in the order of ``closed_rooms_of``. With ``state``, return only the rooms in this
+    state.
+    """
     order = (rooms.c.active_at.desc(), rooms.c.id.desc())
     query = select(rooms).where(rooms.c.zone == zone).order_by(*order).limit(limit)
     if state is not None:
@@ -133,7 +135,8 @@ async def _read_members(
     """Fill ``members`` and ``reads`` of these rooms."""
     of_rooms = room_members.c.room.in_(ids) & room_members.c.left_at.is_(None)
     rows = (await conn.execute(select(room_members).where(of_rooms))).all()
-    for row in sorted(rows, key=lambda row: (row.since, row.role, row.user)):  # a database may order texts otherwise
+    # Sorted here, because the databases may order texts differently.
+    for row in sorted(rows, key=lambda row: (row.since, row.role, row.user)):
         members[row.room][row.user] = ArchivedMember(row.user, row.name, row.role, row.since, row.from_n)
     for row in await conn.execute(select(room_reads).where(room_reads.c.room.in_(ids), room_reads.c.n > 0)):
         reads[row.room][row.user] = row.n

@@ -1,7 +1,7 @@
 """Fill the tables of chat rooms with events that an older release archived.
 
-While a deployment is updated, the archiver of the older release may still work. It stores events of rooms in ``events``
-and knows no tables of rooms. The next archiver of this release therefore begins here.
+While a deployment is updated, the archiver of the older release may still work. It stores events of rooms in the table
+``events``, but does not know the tables of rooms. Therefore the next archiver of this release first calls ``refill``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fold events into the state of technicians (a pure function); engine/archive/technician_rows.py writes it.
 
-A technician gets a job by an event whose job has them as the holder, if the job had another holder before or none. The
-holder before may be known only to SQL.
+A technician gets a job by an event in which they are the holder, if the job had another holder or none before. The
+earlier holder may stand only in SQL.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ class HolderChange(NamedTuple):
 
 @dataclass(slots=True)
 class TechnicianChange:
-    """What the events of a batch change for one technician. ``online`` and ``works`` are None if they stay."""
+    """What the events of a batch change for one technician. ``online`` and ``works`` are None if the events do not
+    change them.
+    """
 
     online: bool | None = None
     works: str | None = None
@@ -52,7 +54,9 @@ class TechnicianChanges:
         return known
 
     def settle(self, holders_before: Mapping[str, str | None]) -> None:
-        """Count each job that a technician got, now that ``holders_before`` has the jobs' holders before the batch."""
+        """Count each job that a technician got by the unsettled changes. ``holders_before`` has the jobs' holders
+        before the batch.
+        """
         for change in self.unsettled:
             if holders_before.get(change.job) != change.technician:
                 self._count_job(change)
@@ -112,8 +116,9 @@ _work_decoder = msgspec.json.Decoder(_WorkData)
 
 
 def fold_technician_event(changes: TechnicianChanges, event: Event) -> None:
-    """Add to ``changes`` what an event changes for a technician: they went online or offline, receive other open work,
-    or became free of a job. Raises ValueError if the event's data is malformed."""
+    """Add to ``changes`` what an event changes for a technician: they went online or offline, may receive other kinds
+    of open jobs, or became free of a job. Raises ValueError if the event's data is malformed.
+    """
     if event.state and b'"track"' in event.state:
         for change in _state_decoder.decode(event.state).values():
             if change.fields.track:
@@ -135,7 +140,8 @@ def count_offers(changes: TechnicianChanges, technicians: Iterable[str]) -> None
 
 def _fold_status(changes: TechnicianChanges, event: Event) -> None:
     data = _status_decoder.decode(event.data)
-    if bytes(data.job):  # the technician got a job or became free; they are online as before
+    # The status changed because the technician got a job or finished one; they are as online as before.
+    if bytes(data.job):
         return
     change = changes.of(data.technician.id)
     change.online = data.online

@@ -50,8 +50,8 @@ _document_decoder = msgspec.json.Decoder(JourneyDocument)
 
 
 async def take_learning(archive: Archive, zone: Zone, now: int, next_at: int) -> bool:
-    """Return whether the zone is due to learn at ``now`` (ms since the Unix epoch), and make it due again at
-    ``next_at``. Only one of several processes gets True, so that the work is done once.
+    """Return whether the travel times of the zone must be learnt at ``now`` (ms since the Unix epoch), and set the next
+    time to ``next_at``. Of several processes only one gets True, so that the work is done once.
     """
     async with archive.begin_write() as conn:
         new = insert_into(archive, travel_times).values(zone=zone, due_at=0, times="{}", quality="{}")
@@ -61,7 +61,7 @@ async def take_learning(archive: Archive, zone: Zone, now: int, next_at: int) ->
 
 
 async def read_times(archive: Archive) -> dict[Zone, ZoneTimes]:
-    """Return the learnt times of each zone. A row of a newer release that this one cannot read is left out."""
+    """Return the learnt times of each zone. A row that a newer release wrote in an unknown format is left out."""
     async with archive.begin_read() as conn:
         rows = (await conn.execute(select(_columns.zone, _columns.times))).all()
     found = {}

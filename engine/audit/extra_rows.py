@@ -19,11 +19,11 @@ from engine.sql.schema import checkpoints, events, events_refused
 from engine.sql.sqlite_connection import begin_read_of_any_text
 
 MAX_NAMED_ROWS = 1_000
-"""How many rows of a table are named."""
+"""The most rows of a table that are reported."""
 
 
 async def read_zones(archive: Archive, served: Iterable[str]) -> list[str]:
-    """Return the ``served`` zones, and all others of which the database has rows. Raises Unavailable."""
+    """Return the ``served`` zones, and all other zones of which the database has rows. Raises Unavailable."""
     tables = (events, events_refused, checkpoints, audit, audit_trees, audit_heads)
     async with begin_read_of_any_text(archive) as conn:
         found = (await conn.execute(union(*(select(table.c.zone) for table in tables)))).scalars()
@@ -41,7 +41,7 @@ async def find_inserted_rows(conn: AsyncConnection, zone: str, last_seq: int) ->
         for seq in (await conn.execute(query)).scalars():
             if isinstance(seq, int):
                 found.append(Finding(seq, "inserted", f"this {name} is outside the log, which ends at {last_seq}"))
-            else:  # SQLite stores a value of any type
+            else:  # the column may have a value of another type, because SQLite does not check types
                 found.append(Finding(last_seq + 1, "inserted", f"a row of {table.name} has the seq {seq!r}"))
     return found
 
@@ -64,7 +64,9 @@ async def find_wrong_nodes(conn: AsyncConnection, zone: str, state: TreeState, s
 
 
 async def find_heads_of_no_tree(conn: AsyncConnection, zone: str, trees: Collection[int], seq: int) -> list[Finding]:
-    """Return the signed heads whose tree is none of ``trees``. ``seq`` is where such a tree would begin."""
+    """Return a finding for each signed head whose tree is none of ``trees``. A finding needs a seq: ``seq`` is the one
+    at which the next tree would begin.
+    """
     columns = audit_heads.c
     query = select(columns.tree, func.max(columns.size)).where(columns.zone == zone).group_by(columns.tree)
     return [

@@ -19,7 +19,7 @@ _FindingFields = tuple[int, Literal["cut", "inserted", "forged_head", "rewritten
 
 
 class CheckedHead:
-    """A signed head to compare a tree with. ``is_genuine``: a key of this server signed it."""
+    """A signed head to compare a tree with. ``is_genuine`` says that a key of this server signed it."""
 
     def __init__(self, size: int, root: bytes | None, is_genuine: bool) -> None:
         self.size = size
@@ -31,7 +31,8 @@ async def read_heads(
     conn: AsyncConnection, zone: str, tree: int, outside: Iterable[Head], public_keys: Collection[bytes]
 ) -> list[CheckedHead]:
     """Return the signed heads of a tree in the order of their sizes: those in SQL, and those of ``outside``, which were
-    stored elsewhere. Only signatures under ``public_keys`` count; if there are none, under the public keys in SQL.
+    stored elsewhere. Signatures must belong to ``public_keys``, or to the public keys in SQL if ``public_keys`` is
+    empty.
     """
     columns = audit_heads.c
     query = select(columns.note, columns.size).where(columns.zone == zone, columns.tree == tree).order_by(columns.size)
@@ -43,7 +44,8 @@ async def read_heads(
 
 
 def _check_signature(note: str, size: int, origin: str, keys: Iterable[bytes]) -> CheckedHead:
-    size = size if isinstance(size, int) else 0  # SQLite stores a value of any type
+    # The column may have a value of another type, because SQLite does not check types.
+    size = size if isinstance(size, int) else 0
     try:
         head = signed_note.parse_head(note)
     except (ValueError, TypeError):
@@ -54,7 +56,7 @@ def _check_signature(note: str, size: int, origin: str, keys: Iterable[bytes]) -
 
 class HeadChecker:
     """Compares one audit tree, as it is computed from its leaves, with its signed heads and its stored nodes.
-    ``is_broken``: a leaf is missing, so that no later root can be computed.
+    ``is_broken`` says that a leaf is missing, so that no later root can be computed.
     """
 
     def __init__(self, state: TreeState, heads: Sequence[CheckedHead]) -> None:
@@ -63,10 +65,10 @@ class HeadChecker:
         self._at = 0
         self._good_size = 0
         self._wrong: tuple[int, int] | None = None
-        """The sizes between which the tree stopped to match: the last good one and the first wrong one."""
+        """The range of sizes in which the tree stops matching: the last correct size and the first wrong one."""
         self._wrong_nodes: list[StoredNode] = []
         self.largest = max([state.compact.size, *(head.size for head in heads if head.is_genuine)])
-        """How many leaves the tree has, by its stored state and its heads."""
+        """The largest number of leaves that the stored state or a genuine head states."""
         self.is_broken = False
         self.compared = 0
 
@@ -98,8 +100,8 @@ class HeadChecker:
         self._wrong_nodes += [node for node in completed if stored.get((node.level, node.position)) != node.hash]
 
     def findings(self, compact: CompactTree, last_seq: int, known: Collection[int]) -> list[_FindingFields]:
-        """Return what contradicts the tree ``compact``, whose last leaf is ``last_seq``. ``known`` are the seqs of
-        findings that already explain a wrong root.
+        """Return a finding for each contradiction to the tree ``compact``, whose last leaf is ``last_seq``. ``known``
+        are the seqs of earlier findings, which may already explain a wrong root.
         """
         found: list[_FindingFields] = []
         first_seq, size = self._state.first_seq, last_seq - self._state.first_seq + 1

@@ -1,7 +1,7 @@
 """Sign heads of the audit trees, read them, and store the last one in a file of the data directory.
 
-The file is outside the database. So an archiver finds that its database was restored to an older state, and does not
-continue the tree from there: the published heads would then contradict it.
+The file is outside the database. It shows an archiver that its database was restored to an older state. The archiver
+then must not continue the old tree, because the published heads would contradict it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engine.types import Zone
 
 ENTRIES_PER_HEAD = 1_000
 HEAD_INTERVAL_S = 60.0
-"""A head is signed after this many entries, and after this time if there were any."""
+"""A head is signed after ``ENTRIES_PER_HEAD`` entries, and after this time if there are new entries."""
 HEADS_FOLDER = "audit"
 """The folder of the data directory with one file for each zone."""
 
@@ -40,8 +40,8 @@ class StoredHead(NamedTuple):
 async def sign_crossing(
     conn: AsyncConnection, archive: Archive, zone: Zone, state: TreeState, appended: int, key: HeadKey
 ) -> str | None:
-    """Sign the head of a tree to which this transaction has appended ``appended`` leaves, if the tree's size has passed
-    a multiple of ``ENTRIES_PER_HEAD`` by them. Return the signed note, or None.
+    """Sign the head of a tree to which this transaction has appended ``appended`` leaves, if the size of the tree
+    reached or passed a multiple of ``ENTRIES_PER_HEAD`` with these leaves. Return the signed note, or None.
     """
     size = state.compact.size
     if size // ENTRIES_PER_HEAD == (size - appended) // ENTRIES_PER_HEAD:
@@ -50,8 +50,8 @@ async def sign_crossing(
 
 
 async def sign_newest(archive: Archive, zone: Zone, key: HeadKey) -> str | None:
-    """Sign a head of the zone's tree as it is now, unless it has one. Return its note. Raises the same errors as
-    ``Archive.begin_write``.
+    """Sign a head of the zone's tree in its present size, unless there is one already. Return the signed note of the
+    head. Raises the same errors as ``Archive.begin_write``.
     """
     async with archive.begin_read() as conn:
         if not await _unsigned_state(conn, zone):

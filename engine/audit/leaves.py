@@ -83,6 +83,6 @@ def hole_entry(seq: int) -> Entry:
 
 
 def new_salts(count: int) -> list[bytes]:
-    """Return ``count`` random salts. One call of the system for all is cheaper than one for each."""
+    """Return ``count`` random salts. One system call for all salts is faster than one for each."""
     random = os.urandom(count * SALT_BYTES)
     return [random[at : at + SALT_BYTES] for at in range(0, len(random), SALT_BYTES)]

@@ -41,7 +41,7 @@ class ConsistencyProof(NamedTuple):
 
 
 class NamedHead(NamedTuple):
-    """A head, and the first seq of its tree."""
+    """A signed head with the first seq of its tree."""
 
     stored: StoredHead
     first_seq: int
@@ -98,20 +98,22 @@ async def read_newest_head(archive: Archive, zone: str) -> NamedHead | None:
 
 
 async def read_root(conn: AsyncConnection, zone: str, state: TreeState, size: int) -> bytes:
-    """Return the root that the tree had with ``size`` leaves, at least one and at most those that it has."""
+    """Return the root that the tree had when it had ``size`` leaves: at least 1, at most its present number."""
     (root,) = await _range_roots(conn, zone, _TreeRow(state.tree, state.first_seq, state.head), [(0, size)])
     return root
 
 
 async def read_peaks(conn: AsyncConnection, zone: str, state: TreeState, size: int) -> list[bytes]:
-    """Return the peaks that the tree had with ``size`` leaves."""
+    """Return the peaks (roots of the complete subtrees) that the tree had when it had ``size`` leaves."""
     nodes = merkle_tree.perfect_nodes(0, size)
     found = await _read_nodes(conn, zone, _TreeRow(state.tree, state.first_seq, state.head), nodes)
     return [found[node] for node in nodes]
 
 
 async def _tree_of_seq(conn: AsyncConnection, zone: str, seq: int) -> _TreeRow | None:
-    """Return the tree that has an event as a leaf. The first leaf of a tree with a head is no event."""
+    """Return the tree that has the event ``seq`` as a leaf. If a tree begins with a published head, its first leaf is
+    that head and not an event.
+    """
     columns = audit_trees.c
     begins = (columns.first_seq < seq) | ((columns.first_seq == seq) & columns.head.is_(None))
     query = select(columns.tree, columns.first_seq, columns.head).where(columns.zone == zone, begins)
@@ -122,14 +124,14 @@ async def _tree_of_seq(conn: AsyncConnection, zone: str, seq: int) -> _TreeRow |
 async def _range_roots(
     conn: AsyncConnection, zone: str, tree: _TreeRow, ranges: Sequence[tuple[int, int]]
 ) -> list[bytes]:
-    """Return the root of each range of leaves."""
+    """Return the root over each of the ``ranges`` of leaves."""
     nodes = [node for begin, end in ranges for node in merkle_tree.perfect_nodes(begin, end)]
     found = await _read_nodes(conn, zone, tree, nodes)
     return [merkle_tree.range_root(begin, end, found) for begin, end in ranges]
 
 
 async def _read_nodes(conn: AsyncConnection, zone: str, tree: _TreeRow, nodes: Sequence[Node]) -> dict[Node, bytes]:
-    """Return the hashes of nodes, computed from the stored level below each."""
+    """Return the hashes of nodes. Each is computed from the nearest stored level below the node."""
     if not nodes:
         return {}
     rows = await conn.execute(
@@ -155,7 +157,8 @@ def _select_stored(zone: str, tree: _TreeRow, number: int, node: Node) -> Select
     if level == 0:
         columns = audit.c
         seq = columns.seq
-        # The leaf 0 of a tree with a head is the head. The row with its seq is a leaf of the tree before.
+        # If a tree begins with a published head, its leaf 0 is that head. The event with this leaf's seq belongs to the
+        # tree before.
         first = tree.first_seq + max(begin, 0 if tree.head is None else 1)
         span = (columns.zone == zone, seq >= first, seq < tree.first_seq + end)
         return select(literal(number), seq, columns.leaf).where(*span)

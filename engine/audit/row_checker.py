@@ -1,4 +1,4 @@
-"""Compare the leaves of a zone with its events, and judge what does not match."""
+"""Compare the leaves of a zone's audit tree with its events, and classify each mismatch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from engine.audit.seq_spans import SeqSpans, merge_spans
 MAX_COMPARED_MISMATCHES = 200
 """How many leaves that do not match are compared with each other to find swapped events."""
 MAX_FINDINGS = 10_000
-"""How many contradictions of a kind are noted. An attacker who changes every event must not fill the verifier's memory.
+"""The most contradictions of one kind that are noted. An attacker who changes every event must not fill the verifier's
+memory.
 """
 ERASED_TYPE, RETIRED_TYPE = "subject.erased", "log.retired"
 _REMOVAL_TYPES = (ERASED_TYPE, RETIRED_TYPE)
@@ -60,9 +61,10 @@ _erased_decoder, _retired_decoder = msgspec.json.Decoder(_Erased), msgspec.json.
 
 
 class RowChecker:
-    """Compares the leaves of a zone's audit tree with the events in SQL. Two types of events explain what is missing:
+    """Compares the leaves of a zone's audit tree with the events in SQL. Two types of events explain missing data:
     ``subject.erased {seqs}`` names events whose personal data and salts were erased, and ``log.retired {from, to}``
-    names events that were removed because of their age. They count only if they match their own leaves.
+    names events that were removed because of their age. These two events count as an explanation only if they match
+    their own leaves.
     """
 
     def __init__(self, zone: str) -> None:
@@ -98,8 +100,9 @@ class RowChecker:
             self._note_removal(entry)
 
     def take_absent(self) -> list[int]:
-        """Return the seqs of leaves without an event that were found since the last call. The caller looks for these
-        events elsewhere, and passes the seqs of those that it does not find to ``add_absent``.
+        """Return the seqs of leaves without an event that were found since the last call. The caller searches these
+        events in the quarantine and among the accepted holes. It passes the seqs of events that it does not find to
+        ``add_absent``.
         """
         found, self._new_absent = self._new_absent, []
         return found
@@ -138,8 +141,8 @@ class RowChecker:
             self._unreadable.append(Finding(entry.seq, "unreadable", f"{entry.type} cannot be read: {error}"))
 
     def _judge_mismatch(self, one: _Mismatch) -> Finding:
-        """Return a finding about an event that does not match its leaf. It is *swapped* if the event matches at the
-        place of another such event; otherwise it is *changed*.
+        """Return a finding about an event that does not match its leaf. It is *swapped* if the event matches the leaf
+        of another such event; otherwise it is *changed*.
         """
         for other in self._mismatches[:MAX_COMPARED_MISMATCHES]:
             if other is not one and self._belongs_at(one, other):
@@ -147,12 +150,14 @@ class RowChecker:
         return Finding(one.entry.seq, "changed", "the event does not match its leaf")
 
     def _belongs_at(self, one: _Mismatch, other: _Mismatch) -> bool:
-        """Return whether the event of ``one`` has the leaf of ``other``, or would have its own at the other's seq."""
+        """Return whether the event of ``one`` matches the leaf of ``other``, or would match its own leaf if it had the
+        seq of ``other``.
+        """
         entry = one.entry._replace(seq=other.entry.seq)
         return any(self._leaf_of(entry, salt) in (one.leaf, other.leaf) for salt in (one.salt, other.salt))
 
     def _leaf_of(self, entry: Entry | EntryFields, salt: bytes) -> bytes | None:
-        """Return the leaf of an entry; None if a column has a value of another type, which SQLite stores too."""
+        """Return the leaf of an entry; None if a column has a value of a wrong type, which SQLite does not prevent."""
         try:
             return leaf_of(self._zone, entry, salt)
         except (TypeError, AttributeError, ValueError, OverflowError):

@@ -1,4 +1,6 @@
-"""Sets of seqs that are mostly neighbours, such as the events that retention removed: stored as spans."""
+"""Sets of seqs that are stored as spans. They are small if most seqs follow each other, as those of the events that
+retention removed.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ class SeqSpans:
 
 
 def merge_spans(spans: Iterable[Span]) -> list[Span]:
-    """Return the spans in order, those that touch or overlap joined."""
+    """Return the spans in order. Spans that touch or overlap are joined into one."""
     merged: list[Span] = []
     for first, last in sorted(spans):
         if merged and first <= merged[-1][1] + 1:

@@ -22,8 +22,8 @@ _PURPOSES = {AUDIT_USE: "audit head", RECEIPT_USE: "vault receipt"}
 
 class ServerKey:
     """A key of this server for one use. It is derived from the signing key, so that hosts that share the key file sign
-    alike. (Rejected: a file of its own. Each host would have to be given two files, and a host with only one of them
-    would sign with another key.)
+    alike. (Rejected: a key file for each use. Each host would need several files, and a host without one of them would
+    sign with another key.)
     """
 
     def __init__(self, signer: Signer, use: str) -> None:
@@ -33,8 +33,8 @@ class ServerKey:
         self.id = f"key_{sha256(self.public).hexdigest()[:16]}"
 
     async def publish(self, conn: AsyncConnection, now_ms: int) -> None:
-        """Store the public key in ``vault_keys``, unless it is there. ``now_ms`` is then the end of the key that was in
-        use before.
+        """Store the public key in ``vault_keys``, unless it is stored already. The key that was used before then ends
+        at ``now_ms`` (Unix time).
         """
         columns = vault_keys.c
         if (await conn.execute(select(columns.id).where(columns.id == self.id))).scalar():
@@ -47,7 +47,9 @@ class ServerKey:
 
 
 class HeadKey(ServerKey):
-    """The key that signs heads. ``receipts`` signs the receipts that are written with the same events."""
+    """The key that signs heads. Its attribute ``receipts`` is the key for the receipts that the same
+    transaction writes.
+    """
 
     def __init__(self, signer: Signer) -> None:
         super().__init__(signer, AUDIT_USE)
@@ -62,7 +64,9 @@ async def read_public_keys(conn: AsyncConnection, use: str = AUDIT_USE) -> dict[
 
 
 def _decode(text: str) -> bytes:
-    """Return the bytes of a key; none if the text is not base64: no head has a good signature of such a key."""
+    """Return the bytes of a key. For a text that is not base64, return no bytes: no signature is valid under
+    such a key.
+    """
     try:
         return base64.b64decode(text)
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""What staff read of chat rooms in which they are no members, until it is appended to the log."""
+"""Remember which chat rooms staff read without being members, until this is appended to the log."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from engine.types import Principal, RoomId
 
 MINUTE_MS = 60_000
 MAX_WAITING_READINGS = 10_000
-"""The most readings that wait. They wait for less than a second while Redis answers."""
+"""The most readings that wait to be appended. While Redis answers, a reading waits for less than a second."""
 
 
 class StaffRead(NamedTuple):
-    """A reading: of one room (``room_read``), or of a room in a list (``rooms_listed``), in one minute."""
+    """One reading by one user in one minute: of a room (``room_read``), or of a room in a list (``rooms_listed``)."""
 
     action: str
     actor: str
@@ -45,7 +45,8 @@ class StaffReads:
 
     def take(self) -> tuple[list[StaffRead], int]:
         """Return and remove the readings that wait to be appended to the log. Return also how many were lost because
-        too many waited. Readings of earlier minutes are forgotten: none of them can be repeated.
+        too many waited. Also forget which rooms were read in earlier minutes, because a further reading belongs to a
+        new minute.
         """
         minute = now_ms() // MINUTE_MS
         self._known = {read for read in self._known if read.minute == minute}

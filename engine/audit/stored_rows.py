@@ -19,13 +19,15 @@ from engine.sql.schema import checkpoints, events
 from engine.sql.sqlite_connection import begin_read_of_any_text
 
 PAGE_SIZE = 1_000
-"""How many events are in memory at once: one has at most 64 KiB."""
+"""How many events are in memory at once. An event has at most 64 KiB."""
 WRONG_TYPE_ERRORS = (TypeError, AttributeError, ValueError, LookupError, OverflowError)
-"""The errors of a value of another type or form than the column's."""
+"""The errors that occur when a value does not have the type or form of its column."""
 
 
 def raw(column: Column[Any]) -> TypeCoerce[Any]:
-    """Return a column of bytes whose values are read unconverted, because a text in it would raise an error."""
+    """Return a column of bytes as one whose values are read without conversion. Converting a text that stands in such a
+    column would raise an error.
+    """
     return type_coerce(column, NullType())
 
 
@@ -52,7 +54,9 @@ async def read_trees(conn: AsyncConnection, zone: str) -> list[TreeState]:
 
 
 def _stored_tree(size: int, peaks: bytes) -> CompactTree:
-    """Return the state of a tree from its row. For a malformed row, the root of the state is one that no tree has."""
+    """Return the state of a tree from its row. A malformed row gives a state whose root is different from that of every
+    tree.
+    """
     try:
         if isinstance(peaks, bytes):
             return CompactTree.from_bytes(size, peaks)
@@ -85,7 +89,7 @@ async def has_head(conn: AsyncConnection, zone: str, head: Head) -> bool:
 
 
 async def read_checkpoint(conn: AsyncConnection, zone: str) -> int:
-    """Return the last archived seq; 0 if there is none. Raises ValueError if it is no number."""
+    """Return the last archived seq; 0 if there is none. Raises ValueError if the stored value is not a number."""
     return int((await conn.execute(select(checkpoints.c.seq).where(checkpoints.c.zone == zone))).scalar() or 0)
 
 

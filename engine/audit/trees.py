@@ -1,7 +1,8 @@
 """The audit trees in SQL: read the state of a zone's tree, append leaves, begin a tree.
 
 A tree is appended in the transaction that moves the archiver's checkpoint by compare-and-set, so it has only one
-writer. The state is changed by compare-and-set too, since erasing, accepting a hole and restoring are other commands.
+writer. The state is changed by compare-and-set too, because an erasure, the acceptance of a hole and a restore also
+change trees.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class TreeChanged(Exception):
 
 
 class TreeGap(Exception):
-    """Raised when events do not follow a zone's tree. ``missing_seq`` is the seq that should follow."""
+    """Raised when the next event is missing. ``missing_seq`` is the seq that the zone's tree needs next."""
 
     def __init__(self, zone: Zone, missing_seq: int) -> None:
         super().__init__(f"{zone}: the audit tree lacks {missing_seq}")
@@ -75,7 +76,7 @@ _UPDATE_STATE = CompiledStatement(
 
 async def read_state(conn: AsyncConnection, zone: str) -> TreeState | None:
     """Return the state of the zone's last tree; None if it has none."""
-    row: Any = (await _SELECT_STATE.run(conn, of_zone=zone)).first()  # there is one row for each tree: few
+    row: Any = (await _SELECT_STATE.run(conn, of_zone=zone)).first()  # one row for each tree of the zone, so only a few
     return TreeState(row[0], row[1], row[2], CompactTree.from_bytes(row[3], bytes(row[4]))) if row else None
 
 

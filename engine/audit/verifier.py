@@ -1,8 +1,8 @@
 """Verify a zone's audit trees from SQL alone: read all events, compute their leaves, the trees and the roots, and
 compare them with the stored leaves and the signed heads.
 
-Each finding has a kind and the first seq that it concerns. The tree is computed from the stored leaves: then one
-changed event is found as one, and not as a wrong root of everything behind it.
+Each finding has a kind and the first seq that it concerns. The tree is computed from the stored leaves. So one changed
+event is reported as one finding, and not as a wrong root of all later heads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from engine.sql.sqlite_connection import begin_read_of_any_text
 
 
 class Report(NamedTuple):
-    """The result for one zone. ``trees`` is their number, ``heads`` the number of signed heads that were compared."""
+    """The result for one zone. ``trees`` is the number of its trees, ``heads`` the number of signed heads that were
+    compared.
+    """
 
     zone: str
     trees: int
@@ -52,9 +54,9 @@ async def verify_zone(
 ) -> Report:
     """Verify the trees of a zone from ``from_seq`` on. ``head`` is an older head that was stored outside the database;
     the trees must contain it. ``published`` is the last head that this server signed, from the file beside the
-    database: the database must also have it among its heads. ``public_keys``: only heads that one of these keys signed
-    are good; without them, those in the database. ``progress`` is called with the number of verified entries and that
-    of all.
+    database: the database must also have it among its heads. Only heads that one of ``public_keys`` signed are valid;
+    without ``public_keys``, the keys in the database count. ``progress`` is called with the number of verified entries
+    and the number of all.
 
     Raises Unavailable.
     """
@@ -86,7 +88,7 @@ class _Verification:
         self._findings: list[Finding] = []
         self._entries = self._heads = self._total = 0
         self._end = 0
-        """The last seq that the trees have by their states and heads."""
+        """The last seq of the trees, according to their states and heads."""
 
     async def run(self, head: Head | None, published: Head | None) -> Report:
         """Verify all trees and return the report."""
@@ -125,7 +127,7 @@ class _Verification:
         )
 
     def report_unreadable(self, error: Exception) -> Report:
-        """Return the report of a run that a value of another type has stopped."""
+        """Return the report of a run that ended because a column has a value of a wrong type."""
         self._add_finding(1, "unreadable", f"the verification stopped at a value that is none of Callout's: {error}")
         found = sorted({*self._findings, *self._rows.findings()})
         return Report(self._zone, 1, self._entries, self._heads, len(self._rows.erased), 1, self._entries, found)
@@ -135,8 +137,8 @@ class _Verification:
             self._findings.append(Finding(seq, kind, text))
 
     async def _verify_tree(self, state: TreeState, until: int | None, outside: list[Head]) -> int:
-        """Verify one tree. ``until`` is the last seq that it can have (None: what its state and heads say). Return the
-        last seq that it has.
+        """Verify one tree. ``until`` is the last seq that the tree can have, or None to use the seq that its state and
+        heads give. Return the last seq of the tree.
         """
         heads = await read_heads(self._conn, self._zone, state.tree, outside, self._public_keys)
         checker = HeadChecker(state, heads)
@@ -211,8 +213,8 @@ class _Verification:
     # Rows
 
     async def _explain_absent(self, first: int, last: int) -> None:
-        """Look in the quarantine, and in the seqs that were accepted as lost, for the events that the leaves from
-        ``first`` to ``last`` lack.
+        """Some leaves from ``first`` to ``last`` have no event. Search these events in the quarantine and among the
+        seqs that were accepted as lost.
         """
         absent = self._rows.take_absent()
         if not absent:

@@ -1,6 +1,6 @@
-"""The witness of an audit tree: it has the last head that it saw, and accepts a newer one only with a proof that the
-tree has only grown since. It runs on another machine than the server, so that an attacker who rewrites the server's
-database cannot rewrite the witness's files.
+"""The witness of an audit tree. It stores the last head that it accepted, and accepts a newer head only with a proof
+that the tree has only grown since then. It runs on another machine than the server, so that an attacker who rewrites
+the server's database cannot rewrite the witness's files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Alarm(NamedTuple):
 
 
 class UnusableState(Exception):
-    """Raised if the directory of a witness cannot be read or written, or is not one. The text is the reason."""
+    """Raised if the directory of a witness cannot be read or written, or is not a witness's directory. The text is the
+    reason.
+    """
 
 
 class WitnessState:
@@ -76,7 +78,7 @@ class WitnessState:
         return [base64.b64decode(text) for text in msgspec.json.decode(content or b"[]", type=list[str])]
 
     def pin_keys(self, keys: Sequence[bytes]) -> None:
-        """Store the public keys under which heads are accepted from now on."""
+        """Store the server's public keys. From now on only heads that one of them signed are accepted."""
         self._replace(self._keys_path, msgspec.json.encode([base64.b64encode(key).decode() for key in keys]))
 
     def accept(self, head: Head, name: str, at_s: int) -> None:
@@ -121,8 +123,9 @@ def needs_proof(last: Head | None, seen: Head) -> bool:
 
 
 def judge(last: Head | None, seen: Head, keys: Sequence[bytes], proof: Sequence[bytes] | None) -> Alarm | None:
-    """Return why ``seen`` is not accepted after ``last``; None if it is. ``keys`` are the known public keys of the
-    server. ``proof`` is the consistency proof between the two, or None if the server gave none.
+    """Return why the head ``seen`` is not accepted after the head ``last``; None if it is accepted. ``keys`` are the
+    known public keys of the server. ``proof`` is the consistency proof between the two, or None if the server gave
+    none.
     """
     if not any(signed_note.is_signed_by(seen, key) for key in keys):
         return Alarm("other_key", f"the head of {seen.size} leaves is signed by no known key of the server")

@@ -1,4 +1,6 @@
-"""What a blueprint declares about the arrival of a technician: the distances, and the states in which they travel."""
+"""The declarations of a blueprint about the arrival of a technician: distances, and the states in which the technician
+travels.
+"""
 
 from __future__ import annotations
 

@@ -14,19 +14,21 @@ from engine.blueprint.event_catalogue import EVENT_TYPES
 from engine.types import ROLES
 
 PARTY_WORDS = frozenset({"customer", "holder"})
-"""The words for one person of the job."""
+"""The words that name one person of the job."""
 ROLE_OF_PLURAL = {"customers": "customer", "technicians": "technician"}
-"""The words for all people of a role, and that role. All other words are a role, or one of ``ROLE_GROUP_WORDS``."""
+"""The words that name all people of a role, each with that role. All other words are the name of a role or one of
+``ROLE_GROUP_WORDS``.
+"""
 TECHNICIANS_WORD = "technicians"
 ROLE_GROUP_WORDS = frozenset({"ops", "managers"})
-"""The words for several roles together."""
+"""The words that name several roles together."""
 AUDIENCE_WORDS = (
     PARTY_WORDS | ROLE_GROUP_WORDS | ROLE_OF_PLURAL.keys() | (frozenset(ROLES) - set(ROLE_OF_PLURAL.values()))
 )
 """All words that an event's ``to`` may contain."""
 
 DEFAULT_AUDIENCES = {event.type: event.audience for event in EVENT_TYPES.values() if event.audience}
-"""The audiences of events for which a blueprint declares none. Events without an entry then go to nobody."""
+"""The audience of each event if the blueprint declares none. An event without an entry here then goes to nobody."""
 
 
 def role_of(word: str) -> str:

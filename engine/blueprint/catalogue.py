@@ -1,5 +1,5 @@
-"""The blueprints of a server: they are read from TOML and found by name or key. They also give the view of an event
-that clients receive, and the notifications that an event causes.
+"""The blueprints of a server: they are read from TOML and found by name or key. The class ``Blueprints`` also computes
+the name and data of an event for clients, and the notifications that an event causes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Blueprints:
         self.default = self.by_name[default]
 
     def add_versions(self, others: Iterable[Blueprint]) -> None:
-        """Add versions of blueprints that are older or that other processes use, for the jobs that began with them."""
+        """Add versions of blueprints that are older, or that other processes use: running jobs need them."""
         for other in others:
             self.by_key.setdefault(other.key, other)
 
@@ -71,19 +71,19 @@ class Blueprints:
         return self.by_key.get(key) or self.by_name.get(key.partition("@")[0]) or self.default
 
     def find_exact(self, key: str) -> Blueprint | None:
-        """Return the blueprint of exactly this version; None if this process does not know it. Call this, not
-        ``find_or_default``, where another version's states and commands would do harm. For "", which stands for a job
-        that does not exist any more, return the default blueprint.
+        """Return the blueprint of exactly this version; None if this process does not know it. Call this instead of
+        ``find_or_default`` where the states and commands of another version would lead to errors. For "", which stands
+        for a job that does not exist any more, return the default blueprint.
         """
         return self.by_key.get(key) if key else self.default
 
     def find_announcing(self, event: str) -> Blueprint | None:
-        """Return the blueprint that declares ``event`` as an announcement, the default one before others, or None."""
+        """Return the blueprint that declares the announcement ``event``, or None. The default one has priority."""
         declared = [b for b in (self.default, *self.by_name.values()) if event in b.events]
         return next((b for b in declared if b.events[event].announcement), None)
 
     def client_event(self, key: str, event_type: str, data: bytes) -> tuple[str, bytes]:
-        """Return name and data of an event as clients of its blueprint receive them, with the declared fields added.
+        """Return the name and the data of an event for clients, with the fields that the blueprint ``key`` declares.
 
         ``data`` is parsed only if the blueprint declares further fields for the event, or names that depend on the
         event's reason: most events are sent exactly as they are in the log.
@@ -199,7 +199,7 @@ def load_blueprints(default: str, *folders: Path) -> Blueprints:
 
 
 def read_files(paths: Iterable[Path]) -> tuple[dict[str, Blueprint], list[str]]:
-    """Read files. Return the blueprints by name, and all problems. Two of the same name are a problem."""
+    """Read files. Return the blueprints by name, and all problems. Two blueprints with the same name are a problem."""
     found: dict[str, Blueprint] = {}
     problems: list[str] = []
     homes: dict[str, Path] = {}

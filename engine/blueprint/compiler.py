@@ -22,7 +22,7 @@ from engine.blueprint.schema import Blueprint, Command, Effect
 EXPIRED_EVENT = "job.expired"
 """The event of the command that ends a job which no technician took in time."""
 PLAN_MEMBERS_SENT_IF_ZERO = ("tries", "reissues")
-"""The numbers that a plan contains even if they are 0."""
+"""The members of a plan that its JSON contains even if they are 0."""
 
 WATCHDOG_INTERVAL_S = 30.0
 """The interval of the watchdog's checks of a holder."""
@@ -39,7 +39,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class PlanCache:
-    """A cache of plans by blueprint and command. ``life_s`` (seconds) overrides the job lifetime of every blueprint."""
+    """A cache of plans by blueprint and command. ``life_s`` (seconds) replaces the job lifetime of every blueprint."""
 
     def __init__(self, life_s: float | None = None) -> None:
         self._life_s = life_s
@@ -89,8 +89,8 @@ def search_lifetime_ms(blueprint: Blueprint, state: str, life_s: float | None = 
 
 
 def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
-    """Return what happens when a job enters ``state``, as text in the format of this module's docstring. "" for "", the
-    target of a command that changes no state.
+    """Return what happens when a job enters ``state``, as text in the format of this module's docstring. Return "" for
+    the state "", which stands for the target of a command that changes no state.
     """
     if not state:
         return ""
@@ -228,8 +228,8 @@ def _technician_reason(blueprint: Blueprint, spec: Command) -> str:
 
 
 def end_of_closed_states(blueprint: Blueprint) -> str:
-    """Return how a job in each closed state ended, as the scripts read it: ` cancelled=c expired=e `. A later command
-    is refused as ``cancelled`` (c) or ``expired`` (e). States reached only by a technician's refusal are left out.
+    """Return how jobs ended in closed states, as `` cancelled=c expired=e ``. Later commands are refused
+    as ``cancelled`` (c) or ``expired`` (e). States that only a technician's refusal reaches are left out.
     """
     found: dict[str, str] = {}
     for command in blueprint.commands.values():

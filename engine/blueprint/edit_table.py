@@ -24,8 +24,8 @@ def denial_reason(
 ) -> DenialReason:
     """Return why these fields may not be changed, or "" if they may.
 
-    ``price`` means that only price fields are refused: the price is locked, or changes only by a proposal, or money was
-    ``paid`` in its currency. ``field`` is any other refusal. A ``signed`` job cannot be edited.
+    ``price`` means that only price fields are refused, because the price is locked, can change only by a proposal, or
+    money was ``paid`` in its currency. ``field`` stands for every other refusal. A ``signed`` job cannot be edited.
     """
     not_allowed = refused_fields(blueprint, status, fields, locked=locked, paid=paid, signed=signed)
     if not not_allowed:

@@ -29,8 +29,8 @@ PARTY_MEMBERS: PayloadMembers = {"customer": frozenset({"id", "name"}), "technic
 
 class Payload(NamedTuple):
     """The form of an event's ``data``. ``name`` is the Struct in server/schemas/payloads.py that documents the form; ""
-    means an object of any form. ``members`` are those that a blueprint may use in texts and fields. Members that only
-    some commands add are left out: a text that uses such a member would have a gap in the other events.
+    means an object of any form. ``members`` are the members that a blueprint may use in texts and fields. Members that
+    only some commands add are left out: a text that uses such a member would have a gap in the other events.
     """
 
     name: str
@@ -92,8 +92,7 @@ PRICE_CHANGED_PAYLOAD = Payload("PriceChanged", {**PRICE_PAYLOAD.members, "payme
 QUOTE_PAYLOAD = Payload("QuoteEventData", _scalar_members("quote"))
 PAYMENT_PAYLOAD = Payload("PaymentEventData", {"payment": NO_MEMBERS, "job": JOB_MEMBERS})
 PAYMENT_REQUESTED_PAYLOAD = Payload("PaymentEventData", {**PAYMENT_PAYLOAD.members, "command": NO_MEMBERS})
-"""With ``command``, which a report of the payment service does not have: only requests by a step need a
-notification."""
+"""Only a request by a step has ``command`` and needs a notification. A report of the payment service has none."""
 PAYMENT_UNEXPECTED_PAYLOAD = Payload(
     "PaymentUnexpected", {"payment": NO_MEMBERS, "job": JOB_MEMBERS, "why": NO_MEMBERS}
 )
@@ -108,7 +107,7 @@ NOTIFICATION_PAYLOAD = Payload("NotificationEventData", _scalar_members("id", "k
 POSITION_PAYLOAD = Payload(
     "Position", _scalar_members("job", "lat", "lon", "at", "age_s", "stale", "heading", "accuracy", "jump")
 )
-"""The members of every position. Those of the estimated arrival are left out, because only some positions have them."""
+"""The members that every position has. Only some positions also have those of the estimated arrival."""
 ARRIVAL_PAYLOAD = Payload("TechnicianArrival", {"job": ID_ONLY, **_scalar_members("eta_s", "distance_m", "at")})
 PRESENCE_PAYLOAD = Payload("Presence", _scalar_members("user", "online", "last_seen"))
 TOKEN_EXPIRING_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
@@ -203,7 +202,7 @@ LOGGED_EVENTS = (
     EventType("notification", NOTIFICATION_PAYLOAD, recipients="one user"),
     EventType("announcement.*", EMPTY_PAYLOAD, recipients="the roles that it names", is_declarable=False),
 )
-"""The events of the log that clients receive. ``job.*`` are the steps to which a blueprint gives types of its own."""
+"""The events of the log that clients receive. ``job.*`` stands for types that a blueprint names for its steps."""
 
 LIVE_EVENTS = (
     EventType(
@@ -230,19 +229,19 @@ LIVE_EVENTS = (
     EventType("map.delta", MAP_DELTA_PAYLOAD, recipients=_MAP_SUBSCRIBERS, is_declarable=False),
     EventType("demand", DEMAND_PAYLOAD, recipients="ops who subscribed `zone:<name>`", is_declarable=False),
 )
-"""The events that are in no log: they are sent once, without zone and seq, and never replayed."""
+"""The events that are not in a log: they are sent once, without zone and seq, and are never replayed."""
 
 PLANNED_EVENTS: tuple[EventType, ...] = ()
-"""The events that nothing emits yet. Blueprints may name them already, because a name that is given
-later needs another version of the blueprint.
+"""The events that no code emits yet. Blueprints may name them already, because naming them later would need a new
+version of the blueprint.
 """
 
 EVENT_TYPES = {event.type: event for event in (*LOGGED_EVENTS, *LIVE_EVENTS, *PLANNED_EVENTS)}
 MEMBERS_OF_DECLARABLE_EVENTS: dict[str, PayloadMembers] = {
     event.type: event.payload.members for event in EVENT_TYPES.values() if event.is_declarable
 }
-"""The events that the engine emits without a command that chose them, and their members (PROTOCOL §5)."""
+"""The events that the engine emits by itself, not as the ``event`` of a command; their members (PROTOCOL §5)."""
 EFFECT_OF_EVENT = {event.type: event.effect for event in EVENT_TYPES.values() if event.effect}
-"""The events of the engine that only commands with one effect emit, and that effect."""
+"""The events that only commands with a certain effect emit, each with that effect."""
 EVENTS_OF_ANY_JOB = frozenset(event.type for event in EVENT_TYPES.values() if event.is_of_any_job)
 """The events that any job may emit, also if its blueprint does not name them."""

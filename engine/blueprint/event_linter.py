@@ -40,14 +40,14 @@ def check_events(blueprint: Blueprint) -> list[str]:
 
 
 def _command_problems(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
-    """Yield place and problem of each command that cannot have its event."""
+    """Yield, for each command whose ``event`` is not allowed, its place in the file and the problem."""
     for name, command in blueprint.commands.items():
         if problem := _command_event_problem(command):
             yield f"command {name}", problem
 
 
 def _command_event_problem(command: Command) -> str:
-    """Return a problem if the command cannot have its event; "" if it can."""
+    """Return the problem if the ``event`` of the command is not allowed; "" if it is allowed."""
     event = command.event
     if event in EFFECT_OF_EVENT or command.effect in ("bid", "withdraw", "capture"):
         ok = EFFECT_OF_EVENT.get(event) == command.effect and (command.effect != "refuse" or not command.to)
@@ -61,7 +61,9 @@ def _command_event_problem(command: Command) -> str:
 
 
 def _events_without_audience(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
-    """Yield place and event for each event that the blueprint may emit and for which it declares no audience."""
+    """Yield each event that the blueprint may emit but for which it declares no audience, with the place in the file
+    that causes it.
+    """
     for place, event in event_sources(blueprint):
         rule = blueprint.events.get(event)
         if place and (rule is None or not rule.to):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from engine.process.signer import sign_token
 from engine.types import Role, UserId
@@ -34,9 +34,9 @@ class Town(NamedTuple):
         """Book a job at ``HERE`` and return its id."""
         return str((await people.book(self.customer, self.service, **more))["id"])
 
-    async def book_and_claim(self) -> str:
+    async def book_and_claim(self, **more: Any) -> str:
         """Book a job that the technician in the east takes, and return its id."""
-        job = await self.book()
+        job = await self.book(**more)
         await people.wait_for_offer(self.east, job)
         answer = await self.east("POST", f"/v1/jobs/{job}/claim", {})
         assert answer.status_code == 200, answer.text
@@ -115,3 +115,18 @@ async def point_of(page: Page, thing: str) -> tuple[float, float]:
         """
     )
     return x, y
+
+
+async def right_of(page: Page, role: Literal["button", "tab"], name: str) -> float:
+    """Return where a button or a tab ends at the right, in CSS pixels from the left side of the page."""
+    box = await page.raw.get_by_role(role, name=name).first.bounding_box()
+    assert box
+    return box["x"] + box["width"]
+
+
+async def flaws_of(page: Page, name: str) -> list[str]:
+    """Save a screenshot, and return the axe violations of the page, and whether it scrolls sideways."""
+    await page.save_screenshot(name)
+    found = [f"{name}: {each}" for each in await page.find_axe_violations()]
+    is_narrow = await page.run("return document.documentElement.scrollWidth <= innerWidth")
+    return found if is_narrow else [*found, f"{name}: scrolls sideways"]

@@ -13,7 +13,6 @@ import pytest
 
 from tests.story.conftest import Person, Scenario
 from tests.support import private_fields
-from tests.support.epochs import epoch_name
 from tests.support.photos import add_photos
 from tests.support.signatures import signature_of
 from tests.support.wait import wait_until
@@ -29,7 +28,7 @@ class JobScenario:
         self.scenario = scenario
         self.people: dict[str, Person] = {}
         self.relation = dict.fromkeys(PEOPLE, "never_offered")
-        self.cursors = dict.fromkeys(PEOPLE, f"main:{epoch_name(1)}:0")
+        self.cursors: dict[str, str] = {}
         self.received: set[tuple[str, str]] = set()
         """Pairs of a user's name and the type of an event about the job that the user received."""
         self.job = ""
@@ -48,6 +47,8 @@ class JobScenario:
         self.people["gus"] = await self.scenario.create_person("technician", "gus", phone="+1 888 0109")
         for name, role in (("ops", "ops_manager"), ("money", "service"), ("mia", "mediator")):
             self.people[name] = await self.scenario.create_person(role, name)
+        zone, epoch, _ = (await self.people["carla"].get("/v1/events?wait=0"))["cursor"].split(":")
+        self.cursors = dict.fromkeys(PEOPLE, f"{zone}:{epoch}:0")
         self.relation |= {"carla": "customer", "otto": "other_customer", "ops": "ops", "money": "service"}
 
     async def book_job(self, blueprint: str, **fields: Any) -> None:

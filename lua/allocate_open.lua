@@ -36,7 +36,7 @@ if not job or job.mode ~= 'allocate' or not Job.is_searching(job) or job.wave + 
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0, '', '0'}
 end
--- The job entered another state after the caller read the job: the entry stays and is evaluated again.
+-- The job entered another state after the caller read the job: the scheduled task stays and runs again.
 if not plan or not Step.allows_state(job, plan, 'engine') then return {'OK', '0', 0, 0, '', '0'} end
 redis.call('ZREM', due, entry)
 -- The entry stays: before the next attempt a missing mark may be set, or a dispute may be resolved.

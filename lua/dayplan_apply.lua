@@ -1,7 +1,7 @@
 --[[ dayplan_apply: makes all moves of one group of a day plan, or none. Each job is assigned to its new technician in
 the same way as by job_assign. The last value of a refusal is the id of the job that prevents the group. If the group
 was applied before, nothing changes. `moves` is a list of {job, version, technician, bp, plan, args, schedule}: `plan`
-is that of the command that assigns the job, `schedule` the rule of its blueprint for schedules.
+is the plan of the command that assigns the job, `schedule` the rule for schedules of the job's blueprint.
 KEYS    meta  plan  log
 ARGV    epoch  group  actor  trace  moves
 OK      seq  version

@@ -1,10 +1,10 @@
 --[[ job_create: creates the job of a booking, once per idempotency key, reference and id. The reference is stored with
 the fingerprint of its booking: the same booking again returns the first job, another booking is refused with DUPLICATE.
 The job is on offer from `release` on (ms; 0 = now). The `named` technician is asked at once, the `preferred` one before
-others. `state_entry` is that of the first state; `full` has all members of the booking, and `pub` the public ones, as
-JSON. `room` is the blueprint's `[room]`, compiled as in a plan, or ''; the reply has the room if it opens. `quote` is
-the quote that the job uses up, or ''; with `quoted` (its members), this step creates the quote, valid for `quote_ms`.
-With `reserve` (lib/reservation) the best candidate who has time gets the job; if nobody has time, nothing is booked.
+others. `state_entry` is of the first state; `full` has all members of the booking, and `pub` the public ones, as JSON.
+`room` is the blueprint's `[room]`, compiled as in a plan, or ''; the reply has the room if it opens. `quote` is the
+quote that the job uses up, or ''; with `quoted` (its members), this step creates the quote, valid for `quote_ms`. With
+`reserve` (lib/reservation) the best candidate who has time gets the job; if nobody has, nothing is booked.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
 ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact  room  quote  quoted  quote_ms  reserve
 OK      seq  version  job_id  job  room

@@ -28,7 +28,7 @@ if not Zone.has_ended(zone, job.expires + grace_ms, lease_ms) then
   return {'OK', '0', 0, 0}
 end
 local plan = Plan.parse(plan_json)
--- The job entered another state after the caller read the job: the entry stays and is evaluated again.
+-- The job entered another state after the caller read the job: the scheduled task stays and runs again.
 if not Step.allows_state(job, plan, 'engine') then return {'OK', '0', 0, 0} end
 redis.call('ZREM', due, entry)
 local events = ApplyStep.run(zone, job, offers, plan, {reason = '"unclaimed"'}, 'engine')

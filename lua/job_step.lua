@@ -37,7 +37,7 @@ if args.entry and not Zone.has_ended(zone, 1, args.lease) then
   redis.call('ZADD', zone.tag .. 'due', zone.opened + args.lease + 1, args.entry)
   return {'OK', '0', 0, 0, '-'}
 end
--- While the job is frozen the entry stays and is evaluated again.
+-- While the job is frozen, the scheduled task stays and runs again.
 if args.entry and not (job and job.frozen ~= '') then
   redis.call('ZREM', zone.tag .. 'due', args.entry)
   if job then Timers.finish(job_key, args.entry) end

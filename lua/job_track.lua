@@ -1,5 +1,5 @@
 --[[ job_track: shares the position of a job's holder from now on, if the job's time is near enough. Its scheduled task
-is `track:<job>`; the script changes nothing for a job that is shared already, or not to be shared any more.
+is `track:<job>`; the script changes nothing if the position is shared already, or must not be shared any more.
 KEYS    meta  job  due
 ARGV    epoch  entry
 OK      seq  version

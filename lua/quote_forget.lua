@@ -1,4 +1,4 @@
---[[ quote_forget: deletes a quote of a person who is erased.
+--[[ quote_forget: deletes a quote of a person whose data is erased.
 KEYS    meta  quote
 ARGV    epoch
 OK      seq  version

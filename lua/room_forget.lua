@@ -1,4 +1,4 @@
---[[ room_forget: removes the name and the texts of a user who is erased from a room in Redis. `texts` contains two
+--[[ room_forget: removes the name and the texts of an erased user from a room in Redis. `texts` contains two
 values for each message: its number, and the JSON that replaces it. The messages keep their numbers.
 KEYS    meta  room  messages
 ARGV    epoch  user  texts…

@@ -1,5 +1,4 @@
---[[ room_list: reads those of the given rooms that are in Redis and of which `user` is a member, or which
-staff (`staff` 1) may read.
+--[[ room_list: reads the given rooms that are in Redis, if `user` is a member of them or is staff (`staff` 1).
 KEYS    meta
 ARGV    epoch  user  staff  rooms…
 OK      seq  version  room…

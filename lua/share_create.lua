@@ -23,7 +23,7 @@ local job = Job.load(job_key)
 if not job or not Relation.any(job, actor, 'customer ops') then return {'NOT_FOUND', '0'} end
 if not Shares.may_have(job) then return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 local found = Shares.open(zone, job_key)
-if #found >= Shares.MAX then return Idempotency.refuse(req, fingerprint, 'INVALID') end
+if #found >= Shares.MAX_OPEN then return Idempotency.refuse(req, fingerprint, 'INVALID') end
 
 local expires = zone.now + tonumber(valid_ms)
 found[#found + 1] = {id = id, text = id .. ' ' .. string.format('%.0f', expires) .. ' ' .. actor}

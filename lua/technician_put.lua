@@ -54,7 +54,7 @@ if tech.online == '1' and Tech.refusal(tech) then
 elseif tech.online == '1' then
   Supply.sync(zone, tech, true)
 end
--- Offers for services that they no longer provide are closed; those of an offline technician are closed already.
+-- Offers for services that they no longer provide are closed; the offers of an offline technician are closed already.
 if known[3] and known[3] ~= services then update_assigned_jobs(zone, known[3]) end
 OfferWithdrawal.withdraw(zone, id, function(job) return not serves(services, job.service) end,
   function(job)

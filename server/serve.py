@@ -81,7 +81,7 @@ class ProcessPlan:
     loads: WorkerLoads | None = None
     """The loads of the server's workers, if there are several."""
     name: str = "server"
-    """The name of this process among those of the server."""
+    """The name of this process in its server."""
     make_whole: Callable[[Engine, Health], WholeServer] = WholeServer
     """Makes the object that speaks for all processes of the server."""
 

@@ -9,7 +9,7 @@ from engine.blueprint.reach import states_after_signature
 from engine.blueprint.schema import Blueprint, Command
 
 MAX_FILES = 20
-"""The most files of a job (``JobFiles.MAX`` in Lua)."""
+"""The most files of a job (``JobFiles.MAX_OF_USER`` in Lua)."""
 _match_kind = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_OPEN = 5
-"""The most open links of a job (``Shares.MAX`` in lua/lib/shares.lua)."""
+"""The most open links of a job (``Shares.MAX_OPEN`` in lua/lib/shares.lua)."""
 DEFAULT_S, MIN_S, MAX_S = 86_400, 60, 604_800
 """How long a link is valid (s) if its job does not end before: by default a day, at least a minute, at most a week."""
 TRACK_PATH = "/track/"

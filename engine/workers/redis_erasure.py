@@ -1,4 +1,4 @@
-"""Remove the copies that Redis has of a person who is erased, and let Redis rewrite its file."""
+"""Remove the data of an erased person from Redis, and let Redis rewrite its file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Read only those events of a log that are acknowledged: the relay and the notifier hand on no others.
 
-At the acknowledgement level ``sql`` these are the archived ones, at level ``replica`` those that all replicas have. At
-the other levels every event in the log is acknowledged. What is held back stays in the log and is read again.
+At the acknowledgement level ``sql`` these are the archived events, at level ``replica`` the events that all replicas
+have. At the other levels every event in the log is acknowledged. What is held back stays in the log and is read again.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from engine.types import Zone, new_id
 ROLES = ("scheduler", "push", "archiver", "demand", "payments")
 """The kinds of background work."""
 MIN_FREE_CHECKS_TO_EXCEED_SHARE = 3
-"""After so many checks in a row at which a lease was free, a process takes the lease even above its share: perhaps no
+"""If a lease was free at this many checks in a row, a process takes the lease even above its share: perhaps no
 other process can serve the zone."""
 
 log = structlog.get_logger(__name__)

@@ -72,7 +72,7 @@ async def read_range(
     with_state: bool = False,
 ) -> list[Event]:
     """Return at most ``count`` events with ``after`` < seq ≤ ``last_seq`` that the log still has, in order.
-    ``with_state``: they have their ``state``.
+    ``with_state``: each event has its ``state`` (lua/lib/job_state.lua).
     """
     last = "+" if last_seq is None else f"{last_seq}-0"
     rows: Any = await client.xrange(keys.log(zone), f"({after}-0", last, count)
@@ -83,7 +83,7 @@ async def wait_for_events(
     client: Redis | Reads, after: Mapping[Zone, int], block_ms: int, count: int, *, with_state: bool = False
 ) -> list[Event]:
     """Return the events that follow ``after`` in each zone, at most ``count`` for each zone. Wait up to ``block_ms``
-    for the first. ``with_state``: the events have their ``state``.
+    for the first. ``with_state``: each event has its ``state``.
 
     ``client`` must have no socket timeout (``Store.reader``). The list is empty if there are none.
     """

@@ -51,8 +51,9 @@ CLOSED_REASONS: Mapping[str, str] = {
 }
 
 REBUILT_WORDS = frozenset({"EMPTY", "BEHIND", "FOREIGN", "REBUILDING"})
-"""The words of zones that a server rebuilds by itself (engine/rebuild/). ``REBUILDING``: a process began this, and
-may have died since. The others need an operator: a zone must not be rebuilt because an address is wrong."""
+"""The words of the zones that a server rebuilds without an operator (engine/rebuild/). ``REBUILDING``: a process began
+this, and may have died since. The others need an operator: a zone must not be rebuilt because an address is wrong.
+"""
 
 
 MAX_ZONES_AT_ONCE = 16
@@ -61,7 +62,7 @@ MAX_ZONES_AT_ONCE = 16
 
 class ZoneOpenReply(NamedTuple):
     """The reply of the script ``zone_open``. ``word`` is "OK" or a key of ``CLOSED_REASONS``. ``epochs`` are the epochs
-    in Redis with their first seqs. ``progress`` says of a rebuild how many rows are written."""
+    in Redis with their first seqs. ``progress`` is a text: how many rows a running rebuild has written."""
 
     word: str
     seq: int = 0

@@ -37,8 +37,8 @@ function Capacity.occupy_again(zone, job)
   Supply.sync(zone, tech, false, Load.add(zone, job, tech))
 end
 
--- Removes the job from the holder. The job is not offered to them again. The price proposal to them or by them is
--- deleted, so that the proposal is not open if they get the job once more.
+-- Removes the job from the holder. The job is not offered to them again. The price proposal to the former holder, or by
+-- them, is deleted, so that it is not open if they get the job once more.
 function Capacity.remove_holder(zone, job, offers)
   Capacity.free(zone, job)
   redis.call('ZREM', zone.tag .. 'user:' .. job.holder .. ':jobs', job.id)

@@ -23,8 +23,8 @@ function Hold.release_request(job, hold)
   return (Money.payment_request(job, 'release', hold.amount, hold))
 end
 
--- Ends the job's hold. Returns the request to release it. Returns nil if the hold is not authorized yet: a later
--- authorization is then released.
+-- Ends the job's hold. Returns the request to release it. Returns nil if the hold is not authorized yet: if it is
+-- authorized later, it is released then.
 function Hold.drop(job, hold)
   JobFields.remove(job.key, 'hold')
   return hold.reference and Hold.release_request(job, hold) or nil

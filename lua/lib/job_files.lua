@@ -4,7 +4,7 @@ local JobFiles = {}
 
 -- The most photos that each user may add to a job. With a limit for each user, nobody can use up the photos that
 -- another one must add.
-JobFiles.MAX = 20
+JobFiles.MAX_OF_USER = 20
 -- The most photos of a job: each event of the job has the whole list.
 JobFiles.MAX_OF_JOB = 200
 
@@ -28,7 +28,7 @@ end
 
 -- Returns whether a further photo of `actor` would be too many.
 function JobFiles.is_full(job, actor)
-  return JobFiles.count_by(job, actor) >= JobFiles.MAX or JobFiles.count(job) >= JobFiles.MAX_OF_JOB
+  return JobFiles.count_by(job, actor) >= JobFiles.MAX_OF_USER or JobFiles.count(job) >= JobFiles.MAX_OF_JOB
 end
 
 -- Returns whether photos may be added: somebody has accepted the job, and it is neither signed nor over.

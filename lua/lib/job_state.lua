@@ -89,7 +89,7 @@ do
     return '"' .. id .. '":{' .. table.concat(parts, ',') .. '}'
   end
 
-  -- Returns the state of all jobs that this script has changed since the last call; nil if none has.
+  -- Returns the state of all jobs that this script has changed since the last call; nil if no job has changed.
   function JobState.take(zone)
     if #keys == 0 then return nil end
     local parts = {}

@@ -36,7 +36,7 @@ function Money.charge_request(job, hours, hold)
   return amount > 0 and Money.payment_request(job, 'charge', amount, hold and hold.reference and hold) or nil
 end
 
--- Returns a refund request for the amount that was paid and not refunded; nil if there is no such amount.
+-- Returns a refund request for the amount that was paid and not refunded; nil if this amount is 0.
 function Money.refund_request(job)
   local amount = Money.balance(job)
   if amount <= 0 then return nil end

@@ -5,7 +5,7 @@
 local Shares = {}
 
 -- The most open links of a job.
-Shares.MAX = 5
+Shares.MAX_OPEN = 5
 
 -- Returns the links that have not expired, in the order of their creation.
 function Shares.open(zone, key)

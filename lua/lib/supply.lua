@@ -71,8 +71,8 @@ do
   function Supply.begin_moves() return {summaries = {}, people = {}, places = {}} end
 
   -- Writes a technician's new position to the record, with further `fields` (names and values in turn), and adds to
-  -- `moves` what the keys of the zone need. `summary` is the present one, or false: only who is in the index has one.
-  -- `was` has the last position, `place` and `match`. `distance_m` returns the distance of a place; without it the
+  -- `moves` what the keys of the zone need. `summary` is the present one, or false: only technicians in the index have
+  -- one. `was` has the last position, `place` and `match`. `distance_m` returns the distance of a place; without it the
   -- index stays.
   function Supply.move(zone, moves, tech, summary, fields, was, distance_m)
     MapIndex.add_person(moves.people, zone, tech, was)

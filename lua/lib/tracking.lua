@@ -1,7 +1,7 @@
 -- The jobs of a technician whose position is shared with the customer now: the set `tracked` beside the record, so that
 -- a fix looks at these jobs and not at all that the technician holds. A job is in it from the state that the blueprint
 -- names until the work is over, and not before its time less the blueprint's lead. The due entry `track:<job>` adds a
--- job whose time comes later. The gateways check each position all the same (engine/domain/positions.py).
+-- job whose time comes later. In addition, the gateways check each position (engine/domain/positions.py).
 --- @include "lib/job_fields"
 local Tracking = {}
 

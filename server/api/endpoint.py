@@ -214,8 +214,8 @@ def _request_key(headers: dict[bytes, bytes]) -> str:
 
 
 def _if_match_version(headers: dict[bytes, bytes]) -> int | None:
-    """Return the version in ``If-Match``; None for ``*``, which is any version. The version is in quotes, weak or not
-    (a proxy that compresses makes a tag weak), or without quotes.
+    """Return the version in ``If-Match``; None for ``*``, which is any version. The version may be in quotes, also as a
+    weak tag (a proxy that compresses makes tags weak), or without quotes.
     """
     given = headers.get(b"if-match", b"*").strip()
     if given == b"*":

@@ -49,8 +49,9 @@ class Route(msgspec.Struct, frozen=True):
     limit_name: str = "requests"
     """The name of the rate limit that the request uses up; "" is none."""
     needs_only_sql: bool = False
-    """Whether the route is also served while a zone is closed. Each process counts the requests by itself then: the
-    meters of the limits belong to the zone."""
+    """Whether the route is also served while a zone is closed. Then each process counts the requests in its own memory:
+    the meters of the limits belong to the zone.
+    """
     has_key: bool = False
     """Whether the route accepts an ``Idempotency-Key``: its effect happens only once for each key."""
     other_statuses: tuple[int, ...] = ()

@@ -83,7 +83,7 @@ def is_filled(path: Path) -> bool:
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Archive]:
     """Yield the database of ``settings``, which is never created: a mistyped address must not become an empty
-    installation. Raises CannotStart if there is none yet, SettingsError, Unavailable.
+    installation. Raises CannotStart if there is no database yet, SettingsError, Unavailable.
     """
     from engine.sql.address import database_url
     from engine.sql.database import hide_password, make_archive

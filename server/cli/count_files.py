@@ -91,8 +91,8 @@ _Counts = dict[int, Counter[str]]
 def read_counts(
     path: Path, columns: CountColumns, *, timezone: str = "UTC", resolution: int = CELL_RESOLUTION
 ) -> CountFile:
-    """Return the counts of a CSV file. Times without an offset are in ``timezone``; ``resolution`` is that of the H3
-    cells. Raises CountFileError.
+    """Return the counts of a CSV file. Times without an offset are in ``timezone``; ``resolution`` is the resolution of
+    the H3 cells. Raises CountFileError.
     """
     rows = _read_rows(path)
     header = [name.strip() for name in next(rows, (1, []))[1]]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.rules.hour_slots import HourSlots
     from server.cli.count_files import CountFile
 
-LEVELS = (0.0, 1.0, 3.0)
+MIN_REQUESTS_PER_HOUR = (0.0, 1.0, 3.0)
 """The backtest has a table for all areas (0), and one for the areas with at least this many requests an hour."""
 LIGHTGBM = "lightgbm"
 
@@ -169,7 +169,7 @@ def _summary(test: Backtest, model: str) -> dict[str, Any]:
 
     means, scales = test.means(), test.naive_errors()
     groups: dict[str, Any] = {}
-    for level in LEVELS:
+    for level in MIN_REQUESTS_PER_HOUR:
         areas = [area for area, mean in means.items() if mean >= level and scales[area] > 0]
         if areas:
             name = f"at_least_{level:g}_an_hour" if level else "all"

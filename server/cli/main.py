@@ -30,8 +30,8 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Open the null device in place of a closed stdin, stdout or stderr (``>&-``). Otherwise a socket would get its
-    number, and libuv aborts the process when it closes such a socket.
+    """Open the null device in place of a closed stdin, stdout or stderr (``>&-``). Otherwise a socket would get the
+    number 0, 1 or 2, and libuv aborts the process when it closes a socket with this number.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -21,7 +21,7 @@ from server.cli.travel_polylines import unfold_polylines
 KM_PER_MILE = 1.609344
 MAX_GAP_S = 300.0
 """If the time between two points of a ride is longer, points are missing, and the ride is left out."""
-LEAST_S, MOST_S, LEAST_KM, MOST_KM_H = 60.0, 10_800.0, 0.2, 130.0
+MIN_RIDE_S, MAX_RIDE_S, MIN_RIDE_KM, MAX_RIDE_KM_H = 60.0, 10_800.0, 0.2, 130.0
 """The limits of a plausible ride: the least and the most seconds, the least km, the most km/h."""
 ROUNDED_MS = 900_000
 """Times at full quarters of an hour count as rounded (as in Chicago's records): the duration is used, if known."""
@@ -49,7 +49,8 @@ class RecordedRides(NamedTuple):
 
 def read_rides(paths: Sequence[Path], timezone: str = "UTC", centres: dict[str, Place] | None = None) -> RecordedRides:
     """Return the rides of CSV files, each a table of rides or of points on the way. Times without an offset are in
-    ``timezone``; ``centres`` are those of zones, for files with only their names. Raises TravelFileError.
+    ``timezone``; ``centres`` are the centres of zones, for files that have only the names of zones. Raises
+    TravelFileError.
     """
     found = RecordedRides([], 0, 0, by_road=False)
     for path in paths:
@@ -246,4 +247,4 @@ class _FileReader:
 
 
 def _is_plausible(km: float, seconds: float) -> bool:
-    return LEAST_S <= seconds <= MOST_S and km >= LEAST_KM and km / seconds * 3600 <= MOST_KM_H
+    return MIN_RIDE_S <= seconds <= MAX_RIDE_S and km >= MIN_RIDE_KM and km / seconds * 3600 <= MAX_RIDE_KM_H

@@ -63,7 +63,9 @@ def _is_own_name(name: str, *, is_open: bool) -> bool:
 
 
 def _host_name(host: str) -> str:
-    """Return the name in a ``Host`` header, without the port and the brackets of an IPv6 address; "" if it is none."""
+    """Return the name in a ``Host`` header, without the port and the brackets of an IPv6 address; "" if the header has
+    another form.
+    """
     found = _HOST.fullmatch(host)
     return (found[1] or found[2]).lower() if found else ""
 

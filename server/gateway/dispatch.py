@@ -30,8 +30,8 @@ class Dispatcher:
         self._gateway = gateway
 
     def answer_ping(self, session: Session, op: Ping) -> None:
-        """Answer a ping, in order with the pushes. ``n`` is how many logged pushes the client has received by then if
-        none was lost.
+        """Answer a ping, in order with the pushes. ``n`` is the number of logged pushes that the client has received
+        before this reply, if none was lost.
         """
         if self._gateway.has_limits:
             session.limiter = session.limiter or SessionLimiter()

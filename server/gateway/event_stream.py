@@ -116,7 +116,7 @@ class PollSession(EventStream):
 
 class EventStreamHub(Hub):
     """The hub of event streams and polls. It also stores them by user: a user who named channels may not be subscribed
-    to their own channel, but their sessions must be found all the same when their access is revoked.
+    to their own channel, but their sessions must still be found when their access is revoked.
     """
 
     __slots__ = ("_by_user", "count")

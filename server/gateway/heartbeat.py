@@ -146,7 +146,8 @@ class HeartbeatWheel:
 
     async def renew_leases_forever(self) -> None:
         """Once a ping interval, renew the presence leases of the technicians that sent something, and the leases of the
-        open sockets. If one of the two fails, it is repeated the next time, and the other is done all the same.
+        open sockets. If one of the two fails, the other is still done, and the failed one is repeated after the next
+        interval.
         """
         pending: set[str] = set()
         while not_cancelled():

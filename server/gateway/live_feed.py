@@ -59,7 +59,7 @@ class LiveFeed:
 
     async def _receive_forever(self, zones: Sequence[Zone]) -> None:
         """Receive the messages of zones whose channels are at one server. The counter ``live_gaps`` counts each new
-        connection, and each time that a connection subscribed again by itself: messages may have been lost.
+        connection, and each time that a connection subscribed again: messages may have been lost.
         """
         pause = 0.05
         while not_cancelled():

@@ -1,8 +1,8 @@
 """The position feed: fixes of technicians arrive by the zones' pub/sub, and each fix is sent as a position to those
 sessions that may see the position of the job's technician.
 
-A published fix may be lost, so nothing here is stored for replay: the next fix replaces a lost one. Three things must
-never happen all the same:
+A published fix may be lost, so nothing here is stored for replay: the next fix replaces a lost one. But three things
+must never happen:
 
 - A marker moves back. The script publishes no fix that is older than the latest known one.
 - A position is sent for a job that is over or has another technician by now. Pub/sub and log are two connections, so

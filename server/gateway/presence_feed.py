@@ -52,7 +52,7 @@ class PresenceFeed:
         self._payloads = payloads
         self._known: dict[str, UserPresence | None] = {}
         """By watched user. None: the state was not read yet."""
-        self._untold: dict[str, set[Session]] = {}
+        self._unsent: dict[str, set[Session]] = {}
         """Sessions that restored a subscription and do not know the user's present state."""
 
     @property
@@ -102,7 +102,7 @@ class PresenceFeed:
             if name.startswith(PRESENCE_PREFIX):
                 user = name.removeprefix(PRESENCE_PREFIX)
                 self._known.setdefault(user, None)
-                self._untold.setdefault(user, set()).add(session)
+                self._unsent.setdefault(user, set()).add(session)
 
     def _record_first_state(self, state: UserPresence) -> UserPresence | None:
         """Record the first known state of a watched user. Return the state that is known now."""
@@ -127,14 +127,14 @@ class PresenceFeed:
         """Read all watched users once, and send each change to the watchers who may know it. Raises Unavailable."""
         for user in [user for user in self._known if not self._watchers(user)]:
             del self._known[user]
-            self._untold.pop(user, None)
+            self._unsent.pop(user, None)
         users = list(self._known)
         for start in range(0, len(users), MAX_READ_AT_ONCE):
             for state in await presence.read_presence(self._engine, users[start : start + MAX_READ_AT_ONCE]):
                 await self._send_change(state)
 
     async def _send_change(self, read: UserPresence) -> None:
-        user, untold = read.user, self._untold.get(read.user, set())
+        user, unsent = read.user, self._unsent.get(read.user, set())
         if user not in self._known:
             return
         known = self._known[user]
@@ -142,7 +142,7 @@ class PresenceFeed:
         has_changed = known is not None and known.online != state.online
         if has_changed and not state.online and await self._is_grace_period():
             return
-        watchers = self._watchers(user) if has_changed else [each for each in self._watchers(user) if each in untold]
+        watchers = self._watchers(user) if has_changed else [each for each in self._watchers(user) if each in unsent]
         if watchers:
             await self._send(state, watchers)
         # The new state is stored only now: if a right could not be checked, the next turn sends the change.
@@ -150,9 +150,9 @@ class PresenceFeed:
             self._known[user] = state
             # Sessions that came while the rights were read know the earlier state, or none.
             late = set(self._watchers(user)).difference(watchers)
-            self._untold[user] = late if has_changed else late & self._untold.get(user, set())
-            if not self._untold[user]:
-                del self._untold[user]
+            self._unsent[user] = late if has_changed else late & self._unsent.get(user, set())
+            if not self._unsent[user]:
+                del self._unsent[user]
 
     async def _send(self, state: UserPresence, watchers: Sequence[Session]) -> None:
         """Send a user's state to those watchers who may know it. The others stop watching."""

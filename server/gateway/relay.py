@@ -282,8 +282,8 @@ class Relay:
         """Return whether the epoch that began at seq ``first_seq`` continues the events that were handed on.
 
         It does if ``first_seq`` is above the cursor. Otherwise it does if the replay buffer and the log have the same
-        event at ``first_seq``: then the relay read this epoch's events before it found the epoch, and not those of
-        another history."""
+        event at ``first_seq``: then the relay read the events of this epoch before it found the epoch, and not the
+        events of another history."""
         if first_seq > tail.cursor:
             return True
         async with asyncio.timeout(REPLY_TIMEOUT_S):

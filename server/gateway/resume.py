@@ -1,6 +1,6 @@
 """Resume a client: find the events after its cursor, or the reason why they are not available.
 
-Three places hold the events. Each reaches further back than the one before, and costs more: the gateway's replay buffer
+Three places hold the events. Each place reaches further back than the last and costs more: the gateway's replay buffer
 (indexed by channel), the log in Redis (scanned), and SQL (indexed, up to the archiver's checkpoint). The old part
 is fetched with awaits. The last part is taken from the buffer in the same turn of the event loop in which the session
 joins the hub, so that no event is lost or sent twice.
@@ -135,7 +135,7 @@ class Resume:
             self._position = self.tail.cursor
 
     def missed_frames(self, encoder: Encoder) -> list[bytes]:
-        """Return the encoded events to replay, without those of others' chat rooms. Call this once, at the end."""
+        """Return the encoded events to replay, without chat rooms of which the user is no member. Call this last, once."""
         if self.reason is None and self.chat.memberships is not None:
             self._apply_memberships(encoder)
         return self.frames if self.reason is None else []
@@ -184,7 +184,7 @@ class Resume:
 
     async def _fetch_part(self, engine: Engine, encoder: Encoder) -> None:
         """Fetch the next events from Redis or SQL: from the cheaper of the two that has them. Set ``too_old`` if
-        neither has.
+        neither has them.
         """
         until = self._buffer_start - 1
         if until - self._position > MAX_SCANNED_EVENTS and await self._fetch_from_sql(engine, encoder, until):

@@ -18,7 +18,7 @@ ping, and twice as much as the fix.
 
 MAX_REFUSALS, REFUSALS_WITHIN_S = 100, 10.0
 """After this many refused messages in this many seconds the session is closed with 4010: a client that waits for
-``retry_after`` cannot reach it.
+``retry_after`` cannot reach this number.
 """
 
 

@@ -29,7 +29,7 @@ REPEAT_EVERY_S = 15.0
 """The time without a change after which the object is sent again, because the age of the position and the expected
 arrival have changed, and so that a proxy does not close the connection.
 """
-MAX_OF_LINK, MAX_OF_PROCESS = 20, 1_000
+MAX_STREAMS_OF_LINK, MAX_STREAMS_OF_PROCESS = 20, 1_000
 """The most streams of one link at one process, and of all links."""
 
 
@@ -48,9 +48,9 @@ class ShareStreams:
         """Count a stream that begins. Raises RateLimited if this link has too many streams, Unavailable if the process
         has too many.
         """
-        if self._open[token] >= MAX_OF_LINK:
+        if self._open[token] >= MAX_STREAMS_OF_LINK:
             raise RateLimited("Too many follow this link", retry_after=REPEAT_EVERY_S)
-        if self._open.total() >= MAX_OF_PROCESS:
+        if self._open.total() >= MAX_STREAMS_OF_PROCESS:
             raise Unavailable("Too many follow links at this node")
         self._open[token] += 1
 

@@ -1,4 +1,4 @@
-"""The sample that each process adds every two seconds to those of all processes (engine/domain/stats.py).
+"""Each process adds a sample of its figures every two seconds to the samples of all processes (engine/domain/stats.py).
 
 Counts of a sample that did not reach Redis are included in the next sample. Therefore a pause of Redis leaves out
 steps, but no count is lost.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Sampler:
-    """The sampler of one process, which is called ``name`` among those of its server."""
+    """The sampler of one process. ``name`` is the name of the process in its server."""
 
     def __init__(self, engine: Engine, gateway: Gateway | None, http_metrics: HttpMetrics, name: str) -> None:
         self._engine = engine

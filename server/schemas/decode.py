@@ -225,8 +225,8 @@ def _inner_struct(kind: Any) -> tuple[type[msgspec.Struct] | None, bool]:
 
 def _type_description(kind: Any) -> str | None:
     """Return a description of the expected text for a type with a pattern or a list of words; None if there is none. A
-    refusal contains it instead of the regular expression, because that helps nobody to fill in a form. Only the
-    innermost description describes the type; an outer one describes the purpose of the field.
+    refusal contains it instead of the regular expression, because a regular expression helps nobody to fill in a form.
+    Only the innermost description describes the type; an outer one describes the purpose of the field.
     """
     if isinstance(kind, msgspec.Meta):
         return kind.description

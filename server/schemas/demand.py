@@ -65,10 +65,10 @@ class ExpectedRequests(Shape):
 
 class DemandItem(Shape, kw_only=True, rename={"source": "from"}):
     """An area: an H3 cell, with its outline, or a postal code. ``score`` is its rank in the zone, from 0 to 100, by
-    waiting and expected requests minus technicians who are free or expected to be. ``lift`` is the number of requests
-    expected in the next hour, divided by the usual number in that hour of the week. ``multiplier`` is the demand
-    multiplier of prices (per mille), the highest of all blueprints. ``sample`` counts the requests of four weeks. An
-    area with fewer than 30 has the values of its parent cell ``from``. Technicians see only the score.
+    waiting and expected requests minus technicians who are free or will probably be free. ``lift`` is the number of
+    requests expected in the next hour, divided by the usual number in that hour of the week. ``multiplier`` is the
+    demand multiplier of prices (per mille), the highest of all blueprints. ``sample`` counts the requests of four
+    weeks. An area with fewer than 30 has the values of its parent cell ``from``. Technicians see only the score.
     """
 
     area: str

@@ -1,4 +1,4 @@
-"""Zones, and the map of a zone: over HTTP as it is, on the socket as a snapshot and then what changed."""
+"""Zones, and the map of a zone: over HTTP the present map, on the socket a snapshot and then the changes."""
 
 from __future__ import annotations
 

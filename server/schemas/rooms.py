@@ -139,7 +139,9 @@ class RoomEventData(Shape):
 
 
 class TypingNotice(Shape):
-    """A member of a room types, or stopped. A client drops the sign after some seconds by itself."""
+    """A member of a room types, or stopped. A client hides the sign after some seconds, even without a further
+    message.
+    """
 
     room: str
     user: str

@@ -32,7 +32,8 @@ class ErrorsByTimeLeft(Shape):
 
 class ArrivalQuality(Shape):
     """How accurate the predicted arrivals of a zone were. ``sample`` journeys of the last ``days`` days are counted, up
-    to ``as_of``. The present travel times were learnt from ``learned_from`` journeys; 0: those of the cold start apply.
+    to ``as_of``. The present travel times were learnt from ``learned_from`` journeys; 0: the times of the cold start
+    apply.
     """
 
     zone: str

@@ -12,7 +12,7 @@ from server.simulation.person import Person, Simulation, job_in_event
 
 STEPS = ("confirm", "prepare", "ready")
 THINK_S = (4.0, 9.0)
-"""The time before each step: a visitor at the console may take it first."""
+"""The time (s) before each step, so that a visitor at the console can take the step first."""
 
 
 class Dispatcher(Person):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 SETTLE_S = 15.0
 MAX_JOBS = 5_000
 WHOLE_JOB = ("customer", "technician", "version")
-"""The members by which a whole job is known. Candidates see a public part, whose ``technician`` may be left out."""
+"""An object with these members is a whole job. Candidates see a public part, whose ``technician`` may be left out."""
 
 
 class _Suspicion(NamedTuple):

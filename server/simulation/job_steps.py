@@ -15,7 +15,7 @@ NEXT_STEPS = {
 
 
 def next_step(job: Frame) -> str | None:
-    """Return the next step of the job's holder; None if they have nothing to do."""
+    """Return the next step of the job's holder; None if the holder has nothing to do."""
     return NEXT_STEPS.get(job["blueprint"], {}).get(job["status"])
 
 

@@ -13,9 +13,9 @@ from server.simulation.town import RING_M_S
 
 BUFFER_MS = 900_000
 """The buffer between two jobs in all shipped blueprints."""
-SHARED = frozenset({"delivery"})
+SHARED_BLUEPRINTS = frozenset({"delivery"})
 """The shipped blueprints whose jobs may overlap others: a driver delivers several orders on one tour."""
-FREED = frozenset({"work_done", "disputed", "signed", "completed_by_technician", "awaiting_confirmation"})
+FREED_STATES = frozenset({"work_done", "disputed", "signed", "completed_by_technician", "awaiting_confirmation"})
 """The states of the shipped blueprints in which the work is over, before its signature and payment."""
 
 
@@ -40,7 +40,7 @@ class ReceivedSteps:
     """
 
     def __init__(self) -> None:
-        self.checker = OverlapChecker(lambda at, metres: metres / RING_M_S, BUFFER_MS, SHARED, FREED)
+        self.checker = OverlapChecker(lambda at, metres: metres / RING_M_S, BUFFER_MS, SHARED_BLUEPRINTS, FREED_STATES)
         self._step: list[Change] = []
 
     def add_event(self, event: dict[str, Any]) -> None:

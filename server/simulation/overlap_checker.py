@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from engine.events import ms_of
 
 EARTH_RADIUS_M = 6_371_000.0
-TOLERANCE = 0.995
+MIN_TRAVEL_SHARE = 0.995
 """The part of the travel time that must lie between two visits: the scripts round travel times, and their earth is a
 little larger.
 """
@@ -107,7 +107,7 @@ class OverlapChecker:
         self.compared += 1
         travel_ms = 1000 * self.travel_s(first.ends, _distance_m(first.place, second.place))
         gap = second.starts - first.ends
-        if gap < self.buffer_ms + travel_ms * TOLERANCE:
+        if gap < self.buffer_ms + travel_ms * MIN_TRAVEL_SHARE:
             self.overlaps.append(f"seq {seq}: {first} and {second}: {gap} ms, of which {travel_ms:.0f} travel")
 
 

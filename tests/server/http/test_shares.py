@@ -200,7 +200,7 @@ async def test_a_stream_sends_changes_until_the_link_ends(
     when the link is ended. More streams of one link than allowed are `rate_limited`.
     """
     monkeypatch.setattr(share_stream, "READ_EVERY_S", 0.05)
-    monkeypatch.setattr(share_stream, "MAX_OF_LINK", 1)
+    monkeypatch.setattr(share_stream, "MAX_STREAMS_OF_LINK", 1)
     job = await start_job(customer, technician, service)
     link, seen = await share(customer, job), list[Any]()
     accept = {"Accept": "text/event-stream"}

@@ -135,7 +135,7 @@ class Resume:
             self._position = self.tail.cursor
 
     def missed_frames(self, encoder: Encoder) -> list[bytes]:
-        """Return the encoded events to replay, without chat rooms of which the user is no member. Call this last, once."""
+        """Return the encoded events to replay, without chat rooms of which the user is no member. Call this once."""
         if self.reason is None and self.chat.memberships is not None:
             self._apply_memberships(encoder)
         return self.frames if self.reason is None else []

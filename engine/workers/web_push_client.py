@@ -1,7 +1,4 @@
-"""The client of Web Push: a message is encrypted for one browser and posted to its push service (RFC 8030).
-
-A push service that answers 404 or 410 says that the subscription has ended; the device is then removed.
-"""
+"""The client of Web Push: a message is encrypted for one browser and posted to its push service (RFC 8030)."""
 
 from __future__ import annotations
 
@@ -10,8 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.clock import now_ms
-from engine.errors import Unavailable
-from engine.identity import devices
 from engine.identity.push_subscriptions import Subscription, parse_subscription
 from engine.process.vapid import open_vapid_key
 from engine.workers.push_delivery import TIMEOUT_S, Attempt, PushMessage, attempt_of_status
@@ -25,6 +20,7 @@ NOTIFICATION_TTL_S = 86_400
 MAX_REPLY_BYTES = 4_096
 """More of a reply is not read: an endpoint is a user's choice."""
 ENDED_STATUSES = (404, 410)
+"""By these a push service says that the subscription has ended."""
 MAX_TITLE, MAX_TEXT = 120, 400
 """The most characters of a title and of a text. Longer ones are cut, so that each push fits one record."""
 
@@ -37,7 +33,6 @@ class WebPushClient:
 
         from engine.workers.public_network import PublicNetwork
 
-        self._archive = engine.archive
         self._trusted = engine.settings.web_push_origins
         self._key = open_vapid_key(engine.signer, contact)
         hosts = [_host_and_port(each) for each in self._trusted]
@@ -65,7 +60,7 @@ class WebPushClient:
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             return Attempt(None, str(error) or type(error).__name__)
         if status in ENDED_STATUSES:
-            return await self._remove_device(message.token, status)
+            return Attempt("gone", f"HTTP {status}")
         return attempt_of_status(status, retry_after)
 
     async def _post(self, message: PushMessage, to: Subscription) -> tuple[int, str]:
@@ -87,13 +82,6 @@ class WebPushClient:
             await _skip_body(reply)
             named = {name.lower(): value for name, value in reply.headers}
             return reply.status, named.get(b"retry-after", b"").decode("latin-1")
-
-    async def _remove_device(self, token: str, status: int) -> Attempt:
-        try:
-            await devices.remove_ended_device(self._archive, token)
-        except Unavailable:  # the next push to the device gets the same answer
-            return Attempt("gone", f"HTTP {status}, and the database is away")
-        return Attempt("gone", f"HTTP {status}")
 
     async def close(self) -> None:
         """Close all connections."""

@@ -2,16 +2,18 @@
 
 The workers of the first queue try each message once; those of the second one make the further attempts. A push service
 that did not take a message gets the next ones from the second queue, until it answers. So a push service that is down,
-or an endpoint that a user made to be slow, delays no push to another one.
+or an endpoint that a user made to be slow, delays no push to another one. A device whose subscription has ended is
+removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Self
 
-from prometheus_client import Counter
-
+from engine.errors import Unavailable
+from engine.identity import devices
 from engine.identity.push_subscriptions import origin_of_token
 from engine.workers import push_delivery
 from engine.workers.push_delivery import Attempt, PushDelivery, PushMessage
@@ -31,8 +33,8 @@ class WebPushSender:
     def __init__(self, engine: Engine, contact: str) -> None:
         self._client = WebPushClient(engine, contact, max_connections=2 * push_delivery.WORKER_COUNT)
         self._slow = _SlowOrigins()
-        self._retries = _Retries(self._client, engine.metrics.web_pushes, self._slow)
-        self._first = _FirstAttempts(self._client, engine.metrics.web_pushes, self._slow, self._retries)
+        self._retries = _Retries(engine, self._client, self._slow)
+        self._first = _FirstAttempts(engine, self._client, self._slow, self._retries)
 
     async def __aenter__(self) -> Self:
         await self._retries.__aenter__()
@@ -81,8 +83,9 @@ class _SlowOrigins:
 class _Retries(PushDelivery):
     """The second queue."""
 
-    def __init__(self, client: WebPushClient, counter: Counter, slow: _SlowOrigins) -> None:
-        super().__init__(counter)
+    def __init__(self, engine: Engine, client: WebPushClient, slow: _SlowOrigins) -> None:
+        super().__init__(engine.metrics.web_pushes)
+        self._archive = engine.archive
         self._client = client
         self._slow = slow
 
@@ -92,12 +95,19 @@ class _Retries(PushDelivery):
             self._slow.discard(origin_of_token(message.token))
         return attempt
 
+    async def _try(self, message: PushMessage, problem: str) -> Attempt:
+        attempt = await super()._try(message, problem)
+        if attempt.outcome == "gone":  # here and not in _send, whose time is limited: the database may need longer
+            with contextlib.suppress(Unavailable):  # the next push to the device gets the same answer
+                await devices.remove_ended_device(self._archive, message.token)
+        return attempt
+
 
 class _FirstAttempts(_Retries):
     """The first queue. A message that may be sent again goes to ``retries``."""
 
-    def __init__(self, client: WebPushClient, counter: Counter, slow: _SlowOrigins, retries: _Retries) -> None:
-        super().__init__(client, counter, slow)
+    def __init__(self, engine: Engine, client: WebPushClient, slow: _SlowOrigins, retries: _Retries) -> None:
+        super().__init__(engine, client, slow)
         self._retries = retries
 
     async def _deliver(self, message: PushMessage, last: Attempt | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import time
@@ -22,6 +23,7 @@ from engine.identity import devices
 from engine.identity.push_subscriptions import Subscription, parse_subscription
 from engine.process.vapid import open_vapid_key
 from engine.runtime import Engine
+from engine.sql.database import Archive
 from engine.types import Principal
 from engine.workers import push_delivery, web_push_client
 from engine.workers.public_network import is_public
@@ -185,7 +187,8 @@ async def test_what_is_not_taken_is_bounded(engine: Engine, monkeypatch: pytest.
     monkeypatch.setattr(push_delivery, "WORKER_COUNT", 1)
     with capture_logs() as logs:
         async with running_browsers(engine, lambda number: answers[number]) as (own, service, sender):
-            await send(sender, *[message(service.subscribe("secret"))] * 4)
+            async with asyncio.timeout(30):  # less than the pause that the service requests
+                await send(sender, *[message(service.subscribe("secret"))] * 4)
             await send(sender, message(service.subscribe(), "offer", now_ms() - 1))
     assert (counted(own), len(service.arrived)) == ({"refused": 2, "failed": 2}, 6)
     assert counted(own, "offer") == {"late": 1} and "secret" not in repr(logs)
@@ -236,8 +239,18 @@ async def test_the_certificate_of_a_push_service_is_checked(
     assert (counted(own), len(service.arrived)) == ({"failed": 2, "sent": 1}, 1)
 
 
-async def test_a_browser_that_has_ended_is_removed(engine: Engine) -> None:
-    """If a push service answers 404 or 410, that device is removed and no other one of the user."""
+async def test_a_browser_that_has_ended_is_removed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a push service answers 404 or 410, that device is removed and no other one of the user, also if the database
+    needs longer than an attempt.
+    """
+    monkeypatch.setattr(push_delivery, "TIMEOUT_S", 1.0)
+    remove = devices.remove_ended_device
+
+    async def remove_slowly(archive: Archive, token: str) -> None:
+        await asyncio.sleep(1.1)
+        await remove(archive, token)
+
+    monkeypatch.setattr(devices, "remove_ended_device", remove_slowly)
     carla = await people.customer(engine)
     async with running_browsers(engine, lambda number: [CREATED, (410, ""), (404, ""), CREATED][number]) as running:
         own, service, sender = running

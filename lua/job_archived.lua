@@ -27,7 +27,7 @@ if values[5] and values[5] ~= '' then
   local entry = 'forget:' .. string.match(values[4], '[^:]*$') .. ':' .. values[5]
   redis.call('ZADD', zone.tag .. 'due', 'NX', zone.now + Job.ARCHIVED_MS, entry)
 end
--- SQL drops the state of the job now: its next change writes all of it again (lib/job_state).
+-- SQL drops the state of the job now. Therefore the job's next change writes the whole state again (lib/job_state).
 redis.call('HDEL', job_key, 'recorded')
 redis.call('DEL', job_key .. ':causes', job_key .. ':waves')
 if (values[6] or '') == '' then redis.call('DEL', job_key .. ':offers') end

@@ -1,5 +1,5 @@
---[[ job_assign: makes a technician whom ops (or the engine) chose the holder of a job. They replace the present holder,
-if there is one.
+--[[ job_assign: gives a job to a technician whom ops or the engine chose. The technician becomes the holder of the job,
+and replaces the present holder, if there is one.
 KEYS    meta  job  offers  causes  tech  log  req
 ARGV    epoch  technician  actor  key  fingerprint  trace  if_version  bp  plan  args  schedule
 OK      seq  version  job_id  job

@@ -1,7 +1,7 @@
 --[[ room_notify: appends the notifications of unread messages to members of a room who are absent: a member gets no
-second one before they have read. `n` is the number of the last message when the caller examined the room, and `wait_ms`
-is after how many ms it must be examined again ('' if it need not be). `notices` contains two values for each
-notification: the member, and its data. A member who left, has read, or was notified meanwhile is left out. Its
+second notification before they have read the room. `n` is the number of the last message when the caller examined the
+room, and `wait_ms` is after how many ms it must be examined again ('' if it need not be). `notices` contains two values
+for each notification: the member, and its data. A member who left, has read, or was notified meanwhile is left out. Its
 scheduled task `notify:<room>` is removed or postponed here.
 KEYS    meta  room  read  due  log
 ARGV    epoch  entry  n  wait_ms  notices…

@@ -47,8 +47,8 @@ function Candidates.is_busy(zone, job, fit, rule)
   return Schedule.conflict(zone, job, zone.tag .. 'tech:' .. fit.id, rule, visit) ~= nil
 end
 
--- Returns the rule of schedules, or nil if no technician of `ids` has a visit in their schedule: one command then
--- replaces one for each candidate.
+-- Returns the rule of schedules, or nil if no technician of `ids` has a visit in their schedule: then one command
+-- replaces a command for each candidate.
 function Candidates.schedule_rule(zone, ids, rule)
   if not rule then return nil end
   local plans, tag = {}, zone.tag .. 'tech:'

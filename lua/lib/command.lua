@@ -24,8 +24,8 @@ function Command.not_found(job, req, fingerprint)
 end
 
 -- Completes the events of a job's step: numbers them from the seq `first`, and adds who caused them and the job's last
--- step. Returns two seqs: the one for the reply to a repeat (that of the first event, or of the event whose `answers`
--- is the plan of the step), and the one after the last event.
+-- step. Returns two seqs. The first is for the reply to a repeat: it is the seq of the first event, or of the event
+-- whose `answers` is the plan of the step. The second is the seq after the last event.
 function Command.number(job, events, request, first)
   local seq, next_seq = first, first
   for _, event in ipairs(events) do

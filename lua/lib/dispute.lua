@@ -8,7 +8,7 @@ local Dispute = {}
 -- The TTL of the key of a resolved dispute: recipients of the outcome read the dispute once more by its id.
 Dispute.RESOLVED_MS = 86400000
 
--- `mediator` is the actor who took an open dispute; the members of a resolved one contain its mediator.
+-- `mediator` is the actor who took an open dispute. The `members` of a resolved dispute contain its mediator.
 function Dispute.json(job, members, mediator)
   local role, id = string.match(mediator or '', '^([^:]*):(.*)$')
   return '{' .. members .. (id and ',"mediator":{"id":"' .. id .. '","role":"' .. role .. '"}' or '') ..

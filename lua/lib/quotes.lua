@@ -9,8 +9,8 @@ Quotes.KEPT_MS = 86400000
 
 function Quotes.key(zone, id) return zone.tag .. 'quote:' .. id end
 
--- Stores a new quote and returns its event, which has the actor, cause and trace of `request`. `members` is what the
--- caller encoded. `job_id` is the job that uses it up in the same step, or ''.
+-- Stores a new quote and returns its event, which has the actor, cause and trace of `request`. `members` are the
+-- members of the quote as JSON. `job_id` is the job that uses it up in the same step, or ''.
 function Quotes.create(zone, id, customer, members, valid_ms, job_id, request)
   local key, expires = Quotes.key(zone, id), zone.now + tonumber(valid_ms)
   members = members .. ',"created_at":' .. Iso.format(zone.now) .. ',"expires_at":' .. Iso.format(expires)

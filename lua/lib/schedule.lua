@@ -9,8 +9,8 @@
 local Schedule = {}
 
 -- Visits that begin at most SPAN_MS before a new visit or after it are compared with it: 24 h, the longest duration,
--- and half a day for travel and buffer. More than MAX_VISITS of them are a conflict. DURATION_MIN: for jobs of older
--- releases.
+-- and half a day for travel and buffer. More than MAX_VISITS of them are a conflict. DURATION_MIN is the duration of a
+-- job of an older release, whose record has none.
 Schedule.SPAN_MS, Schedule.MAX_VISITS, Schedule.DURATION_MIN = 129600000, 64, 60
 
 -- Reads the time and the place of the job, and the customer's phone, unless Candidates.load_search_fields has read

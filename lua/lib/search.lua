@@ -6,9 +6,10 @@
 -- read only until enough fit: ten records instead of 256. This is the order of the index, which is updated some time
 -- after a fix (lib/supply). COUNT without ANY would visit everybody in the area and block the zone.
 --
--- `by_rank` follows the index outward from the job, by rank, in both directions. It serves "everybody else in the
--- zone", and a crowd so dense that MIN_RADIUS_M is full of technicians already asked, where any search by radius would
--- return the same ones again. Ranks may shift between turns; the next wave finds technicians who were skipped by that.
+-- `by_rank` follows the index outward from the job, by rank, in both directions. It is for waves that ask everybody
+-- else in the zone, and for a crowd so dense that MIN_RADIUS_M is full of technicians already asked, where any search
+-- by radius would return the same ones again. Ranks may shift between turns; the next wave finds technicians who were
+-- skipped because of that.
 --- @include "lib/candidates"
 --- @include "lib/density"
 --- @include "lib/limits"

@@ -10,9 +10,9 @@ local Supply = {}
 -- after MATCH_M. Therefore most fixes do not write to the indexes.
 Supply.PLACE_MS, Supply.PLACE_M, Supply.MATCH_M = 30000, 100, 250
 
--- Writes fields of the record that the summary repeats (`lat lon fix_at acc rating load capacity services`), and others
--- with them. `tech` has the new values already. This function alone writes these fields, so that no script can forget
--- the summary (tests/lua/test_summaries.py). A call that writes a position begins with `lat`.
+-- Writes fields of the record that the summary repeats (`lat lon fix_at acc rating load capacity services`), and other
+-- fields in the same command. `tech` has the new values already. This function alone writes these fields, so that no
+-- script can forget the summary (tests/lua/test_summaries.py). A call that writes a position begins with `lat`.
 function Supply.write(zone, tech, ...)
   if (...) == 'lat' then MapIndex.place_person(zone, tech) end
   redis.call('HSET', tech.key, ...)

@@ -16,7 +16,7 @@ TravelRule.parse = Memo.of(function(text)
   return rule
 end)
 
--- Returns the travel time (ms) over a distance (m) that four of five journeys do not exceed, if they begin at `at`
+-- Returns the travel time (ms) that four of five journeys over this distance (m) do not exceed, if they begin at `at`
 -- (ms).
 function TravelRule.travel_ms(rule, at, distance_m)
   local pace = rule.seconds_per_km[math.floor(at / TravelRule.HOUR_MS) % #rule.seconds_per_km + 1]

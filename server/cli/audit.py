@@ -48,7 +48,7 @@ def verify(
     """Verify all events in a database against the audit trees and their signed heads.
 
     It reads the database, and the last signed head from the data directory: no Redis and no server is needed. Without
-    --public-key, the keys in the database count: an attacker who can write to the database can add one. The exit code
+    --public-key, the keys in the database count: an attacker who can write to the database can add a key. The exit code
     is 1 if anything does not match; the first line then names the first seq and what is wrong there.
     """
     settings = options.load_settings(data=data, database=database)

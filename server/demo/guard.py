@@ -2,10 +2,11 @@
 server.
 
 A caller of these routes can become an admin with one request. Therefore four things are checked. The peer must be this
-machine, because others may reach the port. No proxy may stand between: a proxy or a tunnel at this machine forwards the
-requests of others, often with a ``Host`` of this machine. The ``Host`` must name this machine: with DNS rebinding, a
-stranger's page has a name that resolves to 127.0.0.1, and the browser then treats the page and this server as the same
-site. The browser must report that the request comes from a page of this server, because any page may send a POST.
+machine, because others may reach the port. No proxy may stand between the peer and the server: a proxy or a tunnel at
+this machine forwards the requests of others, often with a ``Host`` of this machine. The ``Host`` must name this
+machine: with DNS rebinding, a stranger's page has a name that resolves to 127.0.0.1, and the browser then treats the
+page and this server as the same site. The browser must report that the request comes from a page of this server,
+because any page may send a POST.
 """
 
 from __future__ import annotations

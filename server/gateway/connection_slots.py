@@ -30,8 +30,8 @@ the sockets are closed.
 """
 CLOSE_REASONS: dict[int, str] = {Close.TOO_MANY: "more sockets than one may have", Close.REPLACED: "replaced"}
 MAX_CONCURRENT_SLOT_OPENS = 32
-"""How many sessions that could not be counted before take their slots at the same time. Their calls to Redis are one
-write.
+"""The most sessions that take their slots at the same time, if they could not be counted before. Their commands to
+Redis leave in one write.
 """
 
 log = structlog.get_logger(__name__)

@@ -1,8 +1,9 @@
 """The channels of large rooms.
 
-The events of a room with more than 64 members are addressed to `room:<id>`, not to each member. So the sessions of its
-members have a channel for it. Scripts tell gateways of each change by the internal event ``session.room``; a session
-that connects finds the large rooms of its user in Redis. Most zones have none, and then nothing is read.
+The events of a room with more than 64 members are addressed to `room:<id>`, not to each member. Therefore the sessions
+of its members are subscribed to this channel. Scripts tell gateways of each change by the internal event
+``session.room``; a session that connects finds the large rooms of its user in Redis. Most zones have none, and then
+nothing is read.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ class ZoneMapReader:
         self.reads += bool(ids)
 
     def _send_frame(self, session: Session, view: MapView) -> bool:
-        """Send the view's next frame if it is due and the session has read the frames before. Return whether one was
+        """Send the view's next frame if it is due and the session has read the earlier frames. Return whether one was
         sent.
         """
         if session.state is not State.LIVE or session.has_unsent or not view.is_due(monotonic()):

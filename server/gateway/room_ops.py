@@ -34,7 +34,7 @@ async def join(gateway: Gateway, session: Session, op: room_ops.JoinRoom) -> dic
 
 
 async def leave(gateway: Gateway, session: Session, op: room_ops.LeaveRoom) -> dict[str, Any]:
-    """Stop sending this connection who is typing. Nothing happens if the connection has not joined the room."""
+    """Stop informing this connection who is typing. Nothing happens if the connection has not joined the room."""
     session.unsubscribe(typing_channel(op.room))
     return {"room": op.room}
 

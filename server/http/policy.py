@@ -64,8 +64,8 @@ CallerRelation = (
 
 class Policy(msgspec.Struct, frozen=True):
     """The declaration of which callers with the right role may use a route or op. ``object_kind`` is the kind of the
-    object that the route or op names. If ``relations`` is None, all callers may use it, else those in one of the
-    relations to that object; with ``by_blueprint``, those whom the job's blueprint allows the step.
+    object that the route or op names. If ``relations`` is None, all callers may use it, otherwise only callers in one
+    of the relations to that object; with ``by_blueprint``, those whom the job's blueprint allows the step.
     """
 
     object_kind: ObjectKind

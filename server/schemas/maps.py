@@ -24,8 +24,8 @@ READ_LAYERS_PATTERN = LAYERS_PATTERN.replace("people|jobs", "people|jobs|demand"
 
 class MapQuery(Body):
     """The query of a zone's map: which part of the map to return. `bbox` is west, south, east and north in degrees; a
-    west above the east crosses the antimeridian. `layers` are `people`, `jobs`
-    and `demand`; the first two unless given.
+    box whose west is above its east crosses the antimeridian. `layers` are `people`, `jobs` and `demand`; the default
+    is the first two.
     """
 
     bbox: Annotated[

@@ -14,7 +14,8 @@ from server.schemas.objects import Shape
 
 class NewPlan(Body):
     """A day plan to compute: for the bookings of ``date`` in the zone's time zone, and for these ``technicians`` or all
-    of the zone. Jobs that are ``started``, or also those that are ``accepted``, stay with their technicians.
+    of the zone. ``fixed`` says which jobs stay with their technicians: those that are ``started``, or also those that
+    are ``accepted``.
     """
 
     zone: ZoneName

@@ -39,8 +39,8 @@ class Customer(Person):
         technician: str = "",
         at: str = "",
     ) -> str:
-        """Book a job and return its id. Only ``technician`` is asked; "" = all suitable technicians. The
-        price of `managed` work, for which the engine chooses the technician, is quoted before. ``at`` is the time
+        """Book a job and return its id. Only ``technician`` is asked; "" = all suitable technicians. The price of
+        `managed` work, for which the engine chooses the technician, is quoted before the booking. ``at`` is the time
         (RFC 3339) of the work; "" = now.
 
         Raises Refusal or Unreachable.

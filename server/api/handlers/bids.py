@@ -20,7 +20,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def create(call: RequestContext[NewBid, NoQuery]) -> Response:
-    """Bid once for a job that takes bids. After a withdrawn bid another is allowed.
+    """Bid once for a job that takes bids. Technicians who withdrew their bid may bid again.
 
     Technicians who have the service and may work need no invitation. On a flat job the `amount` becomes the price when
     the customer accepts the bid. On an hourly job the rate stays.

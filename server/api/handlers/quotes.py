@@ -42,7 +42,7 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
 
 async def put_pricing(call: RequestContext[PutPricing, NoQuery]) -> Response:
     """Set the largest multiplier of a zone's quoted prices, for an emergency or because a law demands it. Null removes
-    it. Quotes that exist already keep their price.
+    the limit. Quotes that exist already keep their price.
     """
     zone = Zone(call.params["zone"])
     done = await price_caps.put_cap(call.engine, call.caller, zone, call.body.max, key=call.key)

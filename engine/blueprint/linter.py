@@ -303,7 +303,9 @@ def _guard_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
 
 
 def _no_move_problems(command: Command) -> Iterator[str]:
-    """Yield a problem if a command that moves nothing has ``marks`` or the like, or one that ends a job has guards."""
+    """Yield a problem if a command that changes no state declares ``marks`` or another effect of a change, or if a
+    command that ends a job declares conditions.
+    """
     moves = command.effect not in ("bid", "withdraw") and (command.effect != "refuse" or command.to != "")
     if not moves and (command.marks or command.locks_price or command.charges or command.refunds):
         yield f'does "{command.effect}" and changes no state: it can have no marks, locks_price, charges or refunds'

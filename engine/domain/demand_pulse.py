@@ -28,8 +28,8 @@ _decoder = msgspec.json.Decoder(AreaPulse)
 
 
 class ChangedArea(msgspec.Struct, frozen=True):
-    """An area, one of whose members below has changed. ``expected`` is how many requests the next hour will bring;
-    ``multiplier`` is in per mille.
+    """An area of which at least one of the members below has changed. ``expected`` is how many requests the next hour
+    will bring; ``multiplier`` is in per mille.
     """
 
     area: str

@@ -92,14 +92,14 @@ class SupplyCounter:
 
 
 def _person_in_supply(row: Row) -> int | None:
-    """Return the index of the member of AreaSupply that counts a person; None if none does."""
+    """Return the index of the member of AreaSupply in which a person counts; None if they do not count."""
     if row[4] != b"1":
         return None
     return 2 if int(row[5] or 0) > 0 else 1
 
 
 def _job_in_supply(row: Row) -> int | None:
-    """Return the index of the member of AreaSupply that counts a job; None if none does."""
+    """Return the index of the member of AreaSupply in which a job counts; None if it does not count."""
     return 0 if row[3] == b"open" else None
 
 
@@ -107,4 +107,4 @@ _LAYERS: tuple[tuple[Layer, int, Callable[[Row], int | None]], ...] = (
     ("people", 1, _person_in_supply),
     ("jobs", 0, _job_in_supply),
 )
-"""Each layer with the place of the latitude in its rows, and the function that counts a row."""
+"""For each layer of the map: at which index of a row the latitude is, and the function that says how a row counts."""

@@ -32,7 +32,8 @@ async def history(engine: Engine, caller: Principal, job_id: str) -> list[Histor
     tail = await log.read_range(engine.store.read_connection, zone, reached.seq if reached else 0, MAX_LOG_EVENTS)
     name = (
         f'"{job}"'.encode()
-    )  # a fast filter: another job's metadata may contain the id too, so that history_item decides
+    )  # This search for the id is only a fast filter, because the metadata of another job may contain the id too:
+    # history_item decides.
     late = [item for event in tail if name in event.data and (item := reader.history_item(event, job))]
     both = {item.seq: item for item in (*late, *await reader.history(engine.archive, job))}
     return [both[seq] for seq in sorted(both)]

@@ -21,8 +21,8 @@ if values[1] ~= 'done' and values[1] ~= 'closed' then return {'OK', '0', 0, 0, v
 redis.call('ZREM', jobs, id)
 redis.call('ZREM', zone.tag .. 'user:' .. values[2] .. ':jobs', id)
 if values[3] and values[3] ~= '' then redis.call('ZREM', zone.tag .. 'user:' .. values[3] .. ':jobs', id) end
--- The reference is not removed at once: a reader who queried SQL before this batch was committed reads the reference
--- here next.
+-- The reference is not removed at once: a reader that queried SQL before this batch was committed looks for it in Redis
+-- next.
 if values[5] and values[5] ~= '' then
   local entry = 'forget:' .. string.match(values[4], '[^:]*$') .. ':' .. values[5]
   redis.call('ZADD', zone.tag .. 'due', 'NX', zone.now + Job.ARCHIVED_MS, entry)

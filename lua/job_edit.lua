@@ -41,7 +41,7 @@ if again then return again end
 local may_edit = job and (Relation.any(job, actor, 'customer ops') or
   string.sub(actor, 1, 8) == 'service:' and redis.call('HGET', job_key, 'owner') == actor)
 if not may_edit then return Command.not_found(job, req, fingerprint) end
--- A repeat of an edit that changed nothing changes nothing either, although the job may have other values now.
+-- If the first request changed nothing, its repeat changes nothing, even if the job has other values now.
 if unchanged then return {'OK', '1', zone.seq, job.version, job.id, Job.full_json(job)} end
 if tonumber(seen) ~= job.version then return {'VERSION_CONFLICT', '0', 'seen'} end
 local why = job.frozen ~= '' and 'FROZEN' or denied == 'field' and 'NOT_EDITABLE' or denied == 'price' and 'PRICE_LOCKED'

@@ -47,8 +47,8 @@ if args.entry and (not job or job.entered ~= args.entered or Step.refusal(zone, 
   return {'OK', '0', 0, 0, '-'}
 end
 if not job or not Relation.any(job, actor, plan.by) then return Command.not_found(job, req, fingerprint) end
--- A second request for the same step changes nothing, except that new codes are issued each time. Only another
--- signature counts as a repeat of a command that signs.
+-- A second request for the same step changes nothing, except that new codes are issued each time. A command that signs
+-- counts as repeated only if the second request has a signature too.
 if plan.effect ~= 'reissue' and (args.signature or not plan.signs) and
   string.find(job.last, plan.command .. ' ' .. actor .. ' ', 1, true) == 1 then
   return Idempotency.answer_again(req, fingerprint, string.match(job.last, '(%d+)$'), job.version, job.id)

@@ -31,7 +31,7 @@ if room.state == 'open' then
   EventLog.save_seq(zone)
   return {'OK', '0', seq, 0}
 end
--- A step that closed the room did not know the seq of its own event.
+-- The step that closed the room did not know the seq of its own event. The present seq is not lower, so it is stored.
 if not room.closing then redis.call('HSET', room_key, 'closing', zone.seq) end
 local ready_at = room.closed + window_ms
 local archived = tonumber(redis.call('HGET', meta, 'archived')) or 0

@@ -22,8 +22,9 @@ archived, seen = tonumber(archived), tonumber(seen)
 local rolled_back = epoch == believed and head < seen
 local stored = tonumber(row[12]) or 1
 format = epoch and math.max(stored, tonumber(format)) or tonumber(archived > 0 and format or knows)
--- Without an id (before the first pairing): an archive without epochs cannot be the one that has stored events of this
--- Redis. This is the first check: whether the zone is paused or rebuilt is nothing that another database may act on.
+-- If Redis has no id of a database (before the first pairing): an archive without epochs cannot be the one that has
+-- stored events of this Redis. This is the first check, because another database must not act on whether the zone is
+-- paused or rebuilt.
 local unpaired = epoch and not row[6] and known == '' and (tonumber(row[8]) or 0) > 0
 if compared ~= '0' and (unpaired or row[6] and row[6] ~= database) then return {'OTHER_DATABASE'} end
 if format > tonumber(knows) then return {'STALE_RELEASE'} end

@@ -170,7 +170,8 @@ class RequestLayer:
         async def send_with_request_id(message: MutableMapping[str, Any]) -> None:
             nonlocal status, took
             if message["type"] == "http.response.start":
-                status, took = message["status"], time.perf_counter() - began  # a stream lasts for hours
+                # measured here, because a stream lasts for hours
+                status, took = message["status"], time.perf_counter() - began
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), problems.NOSNIFF]
             await send(message)
 

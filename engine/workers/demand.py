@@ -106,7 +106,9 @@ class ZoneChore:
         self._shown: dict[AreaKind, dict[str, ChangedArea]] = {}
         """What consoles know of each area."""
         self._last_hours: dict[AreaKind, int] = {}
-        """The hour of the last look: its counts may have changed since."""
+        """The last hour of which counts were read. The next read begins with it, because its counts may have changed
+        since.
+        """
         self._stored_hours: dict[AreaKind, int] = {}
         self._supply = SupplyCounter(engine, zone)
         self._failed: set[str] = set()
@@ -139,7 +141,7 @@ class ZoneChore:
                 log.exception("demand_forecaster_failed", zone=self._zone, forecaster=failure.name)
                 self._engine.metrics.forecasters_failed.labels(failure.name).inc()
                 self._failed.add(failure.name)
-                self.forget()  # the state of the other forecasters is stored in SQL
+                self.forget()  # the state of the other forecasters is loaded from SQL again
 
     async def _look(self) -> None:
         archive, zone = self._engine.archive, self._zone
@@ -174,7 +176,7 @@ class ZoneChore:
         slots = HourSlots(self._timezone)
         found = ZoneDemand(kind, slots, first, create_forecasters(slots, self._failed))
         stored = await demand_models.load(archive, zone, kind, self._timezone)
-        # old counts may have been deleted, but no earlier ones were added
+        # old counts may have been deleted, but no counts of earlier hours were added
         if stored and stored.zone.first_hour <= first:
             last = stored.zone.hour
             history = await demand_reader.read_hours(archive, zone, kind, found.first_needed(last), last)

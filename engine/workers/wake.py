@@ -35,9 +35,9 @@ RETRY_S = 1.0
 QUIET_JOB_EVENTS = frozenset(
     {b"job.searching", b"job.unfilled", b"job.late", b"job.stalled", b"job.dark", b"job.expired", b"job.accepted"}
 )
-"""The job events that make no task due at once. All other job events do."""
+"""The job events that make no task due at once. All other job events make a task due at once."""
 OFFERS_CLOSING = b'"offers_closing":true'
-"""In the data of a job event: the offers of the other technicians are closed by a task that is due now."""
+"""A part of the data of a job event. It means: a task that is due now closes the offers of the other technicians."""
 OTHER_DUE_EVENTS = frozenset({b"technician.status", b"offer.declined"})
 """The other events that make a task due at once: a technician may be matched, or the next wave may start early."""
 

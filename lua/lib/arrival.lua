@@ -15,7 +15,7 @@
 local Arrival = {}
 
 -- An arrival needs fixes with an accuracy of at most ACCURACY_M, and a speed of at most SPEED m/s. A fix that is older
--- than FRESH_MS when it comes proves nothing about now.
+-- than FRESH_MS when it arrives proves nothing about the present position.
 Arrival.ACCURACY_M, Arrival.SPEED, Arrival.FRESH_MS = 50, 3, 120000
 
 -- Returns the speed in m/s: the measured speed, or else the distance from the previous fix, less the accuracy, divided

@@ -16,7 +16,8 @@ function PositionFeed.jobs_of(zone, tech)
   local tracked_count, is_listed = #ids, {}
   for _, id in ipairs(ids) do is_listed[id] = true end
   if #ids < PositionFeed.MAX_JOBS and #ids < tech.load + tech.ahead then
-    -- One page, since a technician may hold a thousand jobs. It has about as many as asked for, or all of a small set.
+    -- One page, since a technician may hold a thousand jobs. The page has about MAX_JOBS jobs, or all jobs of a small
+    -- set.
     for _, id in ipairs(redis.call('SSCAN', tech.key .. ':jobs', 0, 'COUNT', PositionFeed.MAX_JOBS)[2]) do
       if #ids < PositionFeed.MAX_JOBS and not is_listed[id] then ids[#ids + 1] = id end
     end

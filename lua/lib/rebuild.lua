@@ -3,7 +3,7 @@
 -- command that writes a key of this kind. For a stream they are its entries, `[id, field, value, …]`.
 local Rebuild = {}
 
--- Why the zone is closed meanwhile, a word of zone_open.
+-- The word of zone_open that says why the zone is closed during a rebuild.
 Rebuild.WHY = 'REBUILDING'
 
 Rebuild.COMMANDS = {string = 'SET', hash = 'HSET', zset = 'ZADD', set = 'SADD', list = 'RPUSH', geo = 'GEOADD'}

@@ -1,4 +1,4 @@
--- The samples of all processes of all servers, one each in two seconds, as one stream.
+-- One stream with the samples of all processes of all servers. Each process adds a sample every two seconds.
 local Stats = {}
 
 -- How long a sample stays (ms).

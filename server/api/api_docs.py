@@ -28,7 +28,7 @@ class Document:
         """
         async with self._lock:
             present = self._blueprints.by_name
-            if present is not self._text_keys:  # a reload replaces the mapping
+            if present is not self._text_keys:  # a reload of the blueprints replaces the mapping
                 self._text = await asyncio.to_thread(self._build, self._blueprints)
                 self._text_keys = present
             return self._text

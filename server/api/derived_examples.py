@@ -33,7 +33,7 @@ PARTS: dict[str, Any] = {
     "Person": {"id": TECHNICIAN, "name": "Ada"},
     "Area": {"type": "Polygon", "coordinates": [[[13.4, 52.5], [13.5, 52.5], [13.5, 52.6], [13.4, 52.5]]]},
 }
-"""Objects by the name of their type."""
+"""Example objects, by the name of their type."""
 IDS = {
     "Dispute": "dis_main_01jb4zqk3m8r5t7v9x2c6d8f0m",
     "File": "fil_01jb4zqk3m8r5t7v9x2c6d8f0n",

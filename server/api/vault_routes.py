@@ -56,4 +56,4 @@ VAULT_ROUTES: tuple[Route, ...] = (
         limit_name="verify",
     ),
 )
-"""These come after ``GET /v1/vault/keys``."""
+"""These come after ``GET /v1/vault/keys``, because their path pattern matches that path too."""

@@ -43,7 +43,7 @@ async def send_pieces(
     except (TimeoutError, Unavailable) as error:
         log.warning("download_ended", path=scope["path"], error=repr(error))
         scope["extensions"][ABORT_EXTENSION]()
-        await asyncio.wait([gone], timeout=1.0)  # else uvicorn logs an incomplete response
+        await asyncio.wait([gone], timeout=1.0)  # wait for the disconnect, or uvicorn logs an incomplete response
         raise ClientDisconnect from error
     finally:
         gone.cancel()

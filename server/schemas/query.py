@@ -28,7 +28,7 @@ def decode_query(kind: type[T], raw: bytes) -> T:
     values.update(given)
     for name in _integer_parameters(kind) & values.keys():
         if not _INTEGER.fullmatch(values[name]):
-            values[name] = ""  # is refused: msgspec would accept 1e2 and 50.0 as integers
+            values[name] = ""  # the empty text is refused; msgspec would accept 1e2 and 50.0 as integers
     if errors := twice or nul_errors(values):
         raise Invalid(errors=errors[:MAX_ERRORS])
     try:

@@ -27,7 +27,7 @@ DRIVING_STEPS = {
 SPEED_FACTOR_RANGE = (0.85, 1.0)
 """How fast a driver is, as a part of the speed of each road."""
 CRUISE_PROBABILITY = 0.3
-"""How probable it is at each fix of a parked technician without a job that they drive to another place."""
+"""The probability, at each fix of a parked technician without a job, that they drive to another place."""
 HESITATION_S_PER_KM = 4.0
 """How much longer a technician thinks of a job that is a km farther away."""
 MAX_HESITATION_M = 1_500.0

@@ -47,14 +47,14 @@ class Mediator(Person):
         try:
             await self.account.request("POST", f"/v1/disputes/{dispute}/take")
         except Refusal as refusal:
-            if refusal.code != "not_found":  # an older server has no such route
+            if refusal.code != "not_found":  # an older server has no route to take a dispute
                 raise
         await asyncio.sleep(self._rng.uniform(*TALK_S) / self.simulation.pace.speed)
         for outcome in self._rng.sample(list(OUTCOMES), len(OUTCOMES)):
             body = {"outcome": outcome, "note": OUTCOMES[outcome]}
             try:
                 await self.account.request("POST", f"/v1/disputes/{dispute}/resolve", body)
-            except Refusal as refusal:  # a blueprint need not know all outcomes
+            except Refusal as refusal:  # a blueprint need not declare all outcomes
                 if refusal.code != "illegal_transition":
                     raise
             else:

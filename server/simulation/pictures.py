@@ -12,7 +12,7 @@ WIDTH, HEIGHT, FLOOR = 160, 120, 88
 PHOTOS_OF_STEP = {"finish": 2}
 """How many photos a step needs: work of `managed` is finished with two."""
 EXTRA_PHOTO_PROBABILITY = 0.3
-"""How probable a photo of work is that needs none."""
+"""The probability of a photo of work that needs no photo."""
 THINGS = (3, 6)
 Color = tuple[int, int, int]
 

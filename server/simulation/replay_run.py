@@ -135,7 +135,7 @@ class ReplayRun:
         ]
         with count_progress(self.console, "users ready", len(work)) as count_one:
             await seed.run_all(work, count_one)
-        self.customers.sort(key=lambda customer: customer.account.email)  # the order of creation is random
+        self.customers.sort(key=lambda customer: customer.account.email)  # the customers are created in a random order
 
     async def _add_technician(self, operator: Operator, number: int, tag: str, password: str) -> None:
         who = seed.registration("technician", number, tag, password)

@@ -46,7 +46,8 @@ async def sign(call: RequestContext[Sign, NoQuery]) -> Response:
         return responses.step_response(
             await jobs.run_command(call.engine, call.caller, call.id, step, key=call.key, trace=call.trace)
         )
-    signature = await asyncio.to_thread(_signature_of, call.body)  # base64 and checksums of 256 KiB
+    # in a thread, because it decodes and checks up to 256 KiB
+    signature = await asyncio.to_thread(_signature_of, call.body)
     done = await signing.sign_job(call.engine, call.caller, call.id, signature, key=call.key, trace=call.trace)
     receipt = {"id": signing.receipt_id(call.id)}
     return responses.step_response(done, receipt=receipt)

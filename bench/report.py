@@ -84,10 +84,10 @@ class RoundValues:
         self.add(f"{name} p99", cuts[98])
 
 
-Side = TypeVar("Side")
+ServerType = TypeVar("ServerType")
 
 
-def round_order(sides: Iterable[Side], number: int) -> list[Side]:
+def round_order(sides: Iterable[ServerType], number: int) -> list[ServerType]:
     """Return the servers in the order in which this round measures them. Every second round has the reverse order, so
     that no server is always measured after the same other one.
     """

@@ -17,7 +17,7 @@ import pytest
 
 from bench.__main__ import NAMES
 from bench.load.hostile_bodies import hostile_requests
-from bench.load.memory_samples import KeyKind, Sample, kind_of, slope_a_minute, steepest_process
+from bench.load.memory_samples import KeyKind, Sample, fastest_growth, kind_of_key, slope_a_minute
 from tests.support.fork_server import fork_server, start_process
 from tests.support.process import FinishedCommand, wait_for_command
 
@@ -112,7 +112,7 @@ def test_growth_is_the_slope_and_keys_are_counted_by_kind() -> None:
     assert slope_a_minute(samples, "keys") == 0
     for n, sample in enumerate(samples):
         sample.processes_mib = {1: 50.0, 2: 10.0 + n, 3 + n: 500.0 * n}  # a process that ends does not count
-    assert steepest_process(samples) == pytest.approx(6.0)
+    assert fastest_growth(samples) == pytest.approx(6.0)
     kinds = {
         "{main}:job:job_main_01m8ppk5921m03f0apm7ycm5td:offers": "{main}:job:*:offers",
         "{main}:req:user_01:7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11": "{main}:req:*:*",
@@ -121,7 +121,7 @@ def test_growth_is_the_slope_and_keys_are_counted_by_kind() -> None:
         "{main}:supply:svc_01": "{main}:supply:*",
         "{main}:runner:archiver": "{main}:runner:archiver",
     }
-    assert {key: kind_of(key) for key in kinds} == kinds
+    assert {key: kind_of_key(key) for key in kinds} == kinds
     kind = KeyKind()
     kind.add(100, -1)
     kind.add(50, 2_000)

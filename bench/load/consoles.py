@@ -112,7 +112,7 @@ class Driver:
         return round(self.lat, 6), round(self.lon, 6)
 
 
-def connectable(drivers: Sequence[Driver], spare_files: int) -> Sequence[Driver]:
+def select_connectable(drivers: Sequence[Driver], spare_files: int) -> Sequence[Driver]:
     """Return the drivers who get a WebSocket: as many as this process may have open files, minus ``spare_files``. The
     server has the same limit of open files.
     """

@@ -30,7 +30,7 @@ the places are anywhere, the others lie around centres.
 """
 
 
-def made_up_places(random: Random, number: int) -> list[Place]:
+def artificial_places(random: Random, number: int) -> list[Place]:
     """Return ``number`` places of the artificial city: two thirds of them around its centres, the others anywhere."""
     km = 1000 / METRES_PER_DEGREE
     centres = [(random.uniform(-1, 1) * CITY_KM, random.uniform(-1, 1) * CITY_KM) for _ in range(CENTRES)]
@@ -51,7 +51,7 @@ def make_day(random: Random, pool: Sequence[Place] | None, jobs: int, technician
     two of four skills. Three of five jobs have a window of two hours. Shifts have ten hours and begin at home.
     """
     number = jobs + technicians
-    places = random.sample(pool, number) if pool else made_up_places(random, number)
+    places = random.sample(pool, number) if pool else artificial_places(random, number)
     visits = []
     for place in range(jobs):
         duration = random.choice(DURATIONS_MIN) * 60

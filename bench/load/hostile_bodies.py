@@ -18,10 +18,8 @@ from engine.rules.signature_image import MAX_IMAGE_BYTES
 from server.http.throttle import MAX_BODY_BYTES
 from server.schemas.vault import SIGN_BODY_BYTES
 
-MANY = 1 << 20
 
-
-class Hostile(NamedTuple):
+class HostileRequest(NamedTuple):
     """A request: ``path`` may contain ``{job}``. The body of an upload is an image."""
 
     name: str
@@ -30,11 +28,11 @@ class Hostile(NamedTuple):
     is_upload: bool = False
 
 
-def hostile_requests() -> list[Hostile]:
+def hostile_requests() -> list[HostileRequest]:
     """Return all requests, the uploads first."""
-    uploads = [Hostile(name, "/v1/files?for=job:{job}", make(), is_upload=True) for name, make in PHOTOS.items()]
-    signatures = [Hostile(name, "/v1/jobs/{job}/sign", make()) for name, make in SIGNATURES.items()]
-    texts = [Hostile(name, path, make()) for name, (path, make) in TEXTS.items()]
+    uploads = [HostileRequest(name, "/v1/files?for=job:{job}", make(), is_upload=True) for name, make in PHOTOS.items()]
+    signatures = [HostileRequest(name, "/v1/jobs/{job}/sign", make()) for name, make in SIGNATURES.items()]
+    texts = [HostileRequest(name, path, make()) for name, (path, make) in TEXTS.items()]
     return [*uploads, *signatures, *texts]
 
 
@@ -69,57 +67,61 @@ def _webp(chunk: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def _noise(size: int) -> bytes:
+def _random_bytes(size: int) -> bytes:
     return random.Random(1).randbytes(size)
 
 
-_ROOM = photos.MAX_BYTES - 4096
+_FILL_BYTES = photos.MAX_BYTES - 4096
 PHOTOS: dict[str, Callable[[], bytes]] = {
-    "a good photo of 8 MiB": lambda: _png(png_chunk(b"IDAT", _noise(_ROOM)), size=0)[:-12] + png_chunk(b"IEND"),
+    "a good photo of 8 MiB": lambda: (
+        _png(png_chunk(b"IDAT", _random_bytes(_FILL_BYTES)), size=0)[:-12] + png_chunk(b"IEND")
+    ),
     "PNG of empty chunks": lambda: _png(png_chunk(b"tEXt")),
     "PNG of empty pixels": lambda: _png(png_chunk(b"IDAT")),
-    "JPEG of stuffed bytes": lambda: _jpeg(b"", b"\xff\0" * (_ROOM // 2)),
-    "JPEG of fill bytes": lambda: _jpeg(b"", b"\xff" * _ROOM),
-    "JPEG of restarts": lambda: _jpeg(b"", b"\xff\xd0" * (_ROOM // 2)),
-    "JPEG of empty segments": lambda: _jpeg(_segment(0xFE, b"") * (_ROOM // 4), b"\0"),
-    "JPEG of Exif": lambda: _jpeg(_segment(0xE1, b"Exif\0\0II*\0" + b"\xff" * 65_000) * (_ROOM // 65_014), b"\0"),
+    "JPEG of stuffed bytes": lambda: _jpeg(b"", b"\xff\0" * (_FILL_BYTES // 2)),
+    "JPEG of fill bytes": lambda: _jpeg(b"", b"\xff" * _FILL_BYTES),
+    "JPEG of restarts": lambda: _jpeg(b"", b"\xff\xd0" * (_FILL_BYTES // 2)),
+    "JPEG of empty segments": lambda: _jpeg(_segment(0xFE, b"") * (_FILL_BYTES // 4), b"\0"),
+    "JPEG of Exif": lambda: _jpeg(_segment(0xE1, b"Exif\0\0II*\0" + b"\xff" * 65_000) * (_FILL_BYTES // 65_014), b"\0"),
     "WebP of empty chunks": lambda: _webp(b"JUNK" + bytes(4)),
-    "zeros": lambda: bytes(_ROOM),
+    "zeros": lambda: bytes(_FILL_BYTES),
 }
 _JSON_HEAD = b'{"sha256":"' + b"0" * 64 + b'","name":"Carla"'
 
 
-def _drawn(image: bytes) -> bytes:
+def _image_signature_body(image: bytes) -> bytes:
     return _JSON_HEAD + b',"image":"' + base64.b64encode(image) + b'"}'
 
 
-def _strokes(strokes: bytes) -> bytes:
+def _strokes_signature_body(strokes: bytes) -> bytes:
     return _JSON_HEAD + b',"strokes":' + strokes + b"}"
 
 
 _POINTS = b"[" + b"[1000000,1000000,1000000]," * 4_999 + b"[1,2,3]]"
 SIGNATURES: dict[str, Callable[[], bytes]] = {
-    "signature of empty chunks": lambda: _drawn(_png(png_chunk(b"tEXt"), size=MAX_IMAGE_BYTES)),
-    "signature of 256 KiB": lambda: _drawn(_png(png_chunk(b"IDAT", _noise(8192)), size=MAX_IMAGE_BYTES - 8192)),
-    "5,000 points": lambda: _strokes(b"[" + _POINTS + b"]"),
-    "60,000 points": lambda: _strokes(b"[[" + b"[1,2]," * 60_000 + b"[1,2]]]"),
-    "180,000 numbers": lambda: _strokes(b"[[[" + b"1," * 180_000 + b"1]]]"),
-    "deep strokes": lambda: _strokes(b"[" * (SIGN_BODY_BYTES - 200)),
+    "signature of empty chunks": lambda: _image_signature_body(_png(png_chunk(b"tEXt"), size=MAX_IMAGE_BYTES)),
+    "signature of 256 KiB": lambda: _image_signature_body(
+        _png(png_chunk(b"IDAT", _random_bytes(8192)), size=MAX_IMAGE_BYTES - 8192)
+    ),
+    "5,000 points": lambda: _strokes_signature_body(b"[" + _POINTS + b"]"),
+    "60,000 points": lambda: _strokes_signature_body(b"[[" + b"[1,2]," * 60_000 + b"[1,2]]]"),
+    "180,000 numbers": lambda: _strokes_signature_body(b"[[[" + b"1," * 180_000 + b"1]]]"),
+    "deep strokes": lambda: _strokes_signature_body(b"[" * (SIGN_BODY_BYTES - 200)),
     "a name of escapes": lambda: b'{"name":"' + b"\\u0041" * 60_000 + b'"}',
 }
 
 
-def _job(metadata: bytes) -> bytes:
+def _booking_body(metadata: bytes) -> bytes:
     return b'{"service":"srv_1","lat":1,"lon":2,"address":"x","metadata":' + metadata + b"}"
 
 
-_LIST = (MAX_BODY_BYTES - 200) // 2
+_LIST_ITEMS = (MAX_BODY_BYTES - 200) // 2
 TEXTS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "20,000 empty objects": ("/v1/jobs/{job}/commands", lambda: b'{"items":[' + b"{}," * 20_000 + b"{}]}"),
     "unknown fields": ("/v1/jobs", lambda: msgspec.json.encode({f"f{number}": 0 for number in range(6_000)})),
-    "metadata of numbers": ("/v1/jobs", lambda: _job(b'{"a":[' + b"0," * _LIST + b"0]}")),
-    "metadata with NUL": ("/v1/jobs", lambda: _job(b'{"a":["\\u0000"' + b",0" * (_LIST - 20) + b"]}")),
-    "backslashes": ("/v1/jobs", lambda: _job(b'{"a":"' + b"\\\\" * (_LIST - 20) + b'"}')),
-    "wrong types": ("/v1/jobs", lambda: b'{"lat":[' + b'"a",' * (_LIST // 2) + b"0]}"),
+    "metadata of numbers": ("/v1/jobs", lambda: _booking_body(b'{"a":[' + b"0," * _LIST_ITEMS + b"0]}")),
+    "metadata with NUL": ("/v1/jobs", lambda: _booking_body(b'{"a":["\\u0000"' + b",0" * (_LIST_ITEMS - 20) + b"]}")),
+    "backslashes": ("/v1/jobs", lambda: _booking_body(b'{"a":"' + b"\\\\" * (_LIST_ITEMS - 20) + b'"}')),
+    "wrong types": ("/v1/jobs", lambda: b'{"lat":[' + b'"a",' * (_LIST_ITEMS // 2) + b"0]}"),
     "10,000 parameters": ("/v1/jobs?" + "a&" * 10_000, lambda: b"{}"),
 }

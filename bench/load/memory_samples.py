@@ -88,7 +88,7 @@ class SampledServer:
             sizes,
         )
 
-    async def census(self) -> dict[str, KeyKind]:
+    async def count_keys(self) -> dict[str, KeyKind]:
         """Return the number and the bytes of the keys in Redis for each kind of key, with and without a TTL."""
         kinds: dict[str, KeyKind] = defaultdict(KeyKind)
         cursor = 0
@@ -102,7 +102,7 @@ class SampledServer:
             facts = await pipe.execute()
             for name, ttl_ms, size in zip(names, facts[::2], facts[1::2], strict=True):
                 if size is not None:
-                    kinds[kind_of(name.decode())].add(size, ttl_ms)
+                    kinds[kind_of_key(name.decode())].add(size, ttl_ms)
             if cursor == 0:
                 return dict(kinds)
 
@@ -127,7 +127,7 @@ class KeyKind(msgspec.Struct):
             self.ttl_s = max(self.ttl_s, ttl_ms / 1000)
 
 
-def kind_of(key: str) -> str:
+def kind_of_key(key: str) -> str:
     """Return the key with ``*`` in the place of each id: ``{main}:job:*:offers``."""
     return _IDS.sub("*", key)
 
@@ -170,7 +170,7 @@ def _kib_text(size: int) -> str:
     return f"{size / 1024:,.0f}"
 
 
-def steepest_process(samples: Sequence[Sample]) -> float:
+def fastest_growth(samples: Sequence[Sample]) -> float:
     """Return the growth (MiB a minute) of the server's process that grows fastest."""
     lasting = set.intersection(*({*sample.processes_mib} for sample in samples))
     minutes = [sample.at_s / 60 for sample in samples]

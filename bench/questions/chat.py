@@ -54,7 +54,7 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
         return uvloop.run(_run(rig, arguments))
 
 
-class Costs(NamedTuple):
+class TalkCosts(NamedTuple):
     """One measured talk: its times, the percentiles 50 and 99 of the delay, and the microseconds that each process
     needed for a message.
     """
@@ -66,7 +66,7 @@ class Costs(NamedTuple):
     load_us: float
 
 
-class Side:
+class MeasuredServer:
     """A server with its connected chat members, and the costs of all measurements so far, grouped by the kind
     of talk.
     """
@@ -76,7 +76,7 @@ class Side:
         self._rooms: dict[int, list[list[Member]]] = {}
         self._speaker: list[Member] = []
         self._listeners: list[socket.socket] = []
-        self.costs: dict[str, list[Costs]] = {}
+        self.costs: dict[str, list[TalkCosts]] = {}
 
     async def connect(self, rooms: Sequence[OpenRoom], large: OpenRoom | None, warmup_s: float) -> None:
         """Connect the members of all rooms, and let those of the small rooms talk for ``warmup_s`` seconds, because
@@ -132,7 +132,7 @@ class Side:
         times, delays_ms = await talk
         spent = server.cpu_s() - before[0], redis.cpu_s() - before[1], times.load_s
         each_us = (seconds / times.messages * 1e6 for seconds in spent)
-        self.costs.setdefault(name, []).append(Costs(times, delays_ms, *each_us))
+        self.costs.setdefault(name, []).append(TalkCosts(times, delays_ms, *each_us))
 
 
 async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
@@ -145,10 +145,10 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     sizes = [size for size in SMALL_SIZES for _ in range(arguments.rooms)]
     rooms = await open_rooms(zone, [*sizes, *([arguments.large] if arguments.large else [])])
     await zone.close()
-    sides = {"Callout": Side(rig, callout)}
+    sides = {"Callout": MeasuredServer(rig, callout)}
     for name, start in chat_servers.PEER_STARTERS.items() if arguments.peers else ():
         try:
-            sides[name] = Side(rig, start(rig))
+            sides[name] = MeasuredServer(rig, start(rig))
             report.add_version(name)
         except PeerUnavailable as missing:
             report.unavailable_peers.append(f"{name}: {missing}")
@@ -176,7 +176,7 @@ def _large_room(rig: Rig, report: Report, rooms: Sequence[OpenRoom], arguments: 
     return rooms[-1]
 
 
-def _add_figures(report: Report, sides: Mapping[str, Side], arguments: argparse.Namespace) -> None:
+def _add_figures(report: Report, sides: Mapping[str, MeasuredServer], arguments: argparse.Namespace) -> None:
     for kind in sides["Callout"].costs:
         is_timed = kind.endswith("at a rate")
         rate = arguments.large_rate if kind.startswith("large") else arguments.rate
@@ -192,7 +192,7 @@ def _add_figures(report: Report, sides: Mapping[str, Side], arguments: argparse.
     report.notes += [f"{name}: {PEERS[name].omits}" for name in sides if name in PEERS]
 
 
-def _add_rates(report: Report, title: str, costs: Sequence[Costs], *, with_goal: bool) -> None:
+def _add_rates(report: Report, title: str, costs: Sequence[TalkCosts], *, with_goal: bool) -> None:
     goal: Any = GOAL_PER_S if with_goal else None
     report.add(
         Figure(title, "messages/s", [each.times.per_second for each in costs], goal=goal),
@@ -202,7 +202,7 @@ def _add_rates(report: Report, title: str, costs: Sequence[Costs], *, with_goal:
     )
 
 
-def _add_delays(report: Report, title: str, costs: Sequence[Costs], *, with_goal: bool) -> None:
+def _add_delays(report: Report, title: str, costs: Sequence[TalkCosts], *, with_goal: bool) -> None:
     goal: Any = GOAL_P99_MS if with_goal else None
     answered = [each.times.answered_ms for each in costs]
     report.add(
@@ -213,7 +213,7 @@ def _add_delays(report: Report, title: str, costs: Sequence[Costs], *, with_goal
     )
 
 
-def _add_ratios(report: Report, title: str, costs: Mapping[str, Sequence[Costs]]) -> None:
+def _add_ratios(report: Report, title: str, costs: Mapping[str, Sequence[TalkCosts]]) -> None:
     ours = costs["Callout"]
     for name, theirs in costs.items():
         if name == "Callout":
@@ -223,5 +223,5 @@ def _add_ratios(report: Report, title: str, costs: Mapping[str, Sequence[Costs]]
             report.add(ratio(f"{title}: Callout ÷ {name}, {what}", *pair, better=better))
 
 
-def _named_value(costs: Costs, what: str) -> float:
+def _named_value(costs: TalkCosts, what: str) -> float:
     return {"messages/s": costs.times.per_second, "server CPU": costs.server_us, "Redis CPU": costs.redis_us}[what]

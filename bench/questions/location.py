@@ -59,7 +59,7 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
     return uvloop.run(_run(rig, arguments))
 
 
-class Side(msgspec.Struct):
+class MeasuredServer(msgspec.Struct):
     """A server that takes fixes, its Redis, the sockets to it, and the figures of its rounds so far."""
 
     server: Child
@@ -122,7 +122,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     connected = await fanout_target.connect_technicians(rig, zone, at, [one.name for one in movers])
     tracked, delays = TrackedJobs(), DelayFigures()
     await tracked.connect(rig, zone, urlsplit(at).port or 0, arguments.tracked)
-    sides = {"Callout": Side(gateway, valkey, connected)}
+    sides = {"Callout": MeasuredServer(gateway, valkey, connected)}
     if arguments.peers:
         try:
             sides[PEER] = _start_peer(rig, movers, arguments.services)
@@ -154,14 +154,14 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     return report
 
 
-def _start_peer(rig: Rig, movers: Sequence[Mover], services: int) -> Side:
+def _start_peer(rig: Rig, movers: Sequence[Mover], services: int) -> MeasuredServer:
     """Start the peer with a Valkey of its own. Raise PeerUnavailable without node or npm."""
     program = peer_programs.install_npm_server("ws_location")
     url, valkey = rig.start_redis()
     command = ["node", str(program), str(urlsplit(url).port), str(services)]
     server = rig.spawn("node", command, core=SERVER_CORE)
     port = int(server.read_first_line()["port"])
-    return Side(server, valkey, [_connect_to_peer(port, mover.name) for mover in movers])
+    return MeasuredServer(server, valkey, [_connect_to_peer(port, mover.name) for mover in movers])
 
 
 def _connect_to_peer(port: int, name: str) -> socket.socket:
@@ -181,7 +181,7 @@ async def _require_stored(zone: SeededZone, passes: FixPasses) -> None:
             raise BenchError(f"{mover.name}: the last fix is not stored: {lat!r}")
 
 
-def _add_figures(report: Report, sides: dict[str, Side]) -> None:
+def _add_figures(report: Report, sides: dict[str, MeasuredServer]) -> None:
     ours = sides["Callout"]
     at_goal = [each * GOAL_PER_SECOND / 1e6 for each in ours.redis_us]
     report.add(

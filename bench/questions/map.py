@@ -28,7 +28,7 @@ import msgspec
 import uvloop
 
 from bench.load import swarm
-from bench.load.consoles import DEGREE_M, Console, Driver, Traffic, connect_drivers, connectable, require_stored
+from bench.load.consoles import DEGREE_M, Console, Driver, Traffic, connect_drivers, require_stored, select_connectable
 from bench.load.seed import SeededZone, gather_in_batches, open_seeded_zone
 from bench.load.sockets import text_frame
 from bench.load.swarm import HandshakeStep
@@ -79,7 +79,7 @@ def city_degrees(city_km: float) -> tuple[float, float]:
     return lat, lat / math.cos(math.radians(CENTRE[0]))
 
 
-class Shares(NamedTuple):
+class CoreShares(NamedTuple):
     """The percentage of a core that the gateway, Redis and the load used while fixes were sent, and the number of fixes
     a second.
     """
@@ -128,7 +128,7 @@ class MapTest:
         files allows. Return the number of the connected technicians.
         """
         count = self.arguments.watchers
-        connected = connectable(self.drivers, SPARE_FILES + count)
+        connected = select_connectable(self.drivers, SPARE_FILES + count)
         if count > len(connected):
             raise BenchError(f"only {len(connected)} technicians can have a WebSocket: the limit of open files is low")
         # The jobs come first: their offers need positions that are younger than two minutes.
@@ -148,7 +148,7 @@ class MapTest:
     def all_consoles(self) -> list[Console]:
         return [console for consoles in self.consoles.values() for console in consoles]
 
-    async def measure(self, gateway: Child, redis: Child) -> Shares:
+    async def measure(self, gateway: Child, redis: Child) -> CoreShares:
         """Let the technicians drive for ``--seconds``, and return what each process used. The first ``--warm`` seconds
         do not count: in them the consoles get their snapshots, which cost more than later frames.
         """
@@ -162,7 +162,7 @@ class MapTest:
         fixes = await self.traffic.drive(began + self.arguments.seconds)
         elapsed, after = time.monotonic() - began, (gateway.cpu_s(), redis.cpu_s(), time.process_time())
         gateway_used, redis_used, load = ((end - start) / elapsed * 100 for start, end in zip(cpu, after, strict=True))
-        shares = Shares(gateway_used, redis_used, load, fixes / elapsed)
+        shares = CoreShares(gateway_used, redis_used, load, fixes / elapsed)
         print_progress(", ".join(f"{name} {value:.0f}" for name, value in shares._asdict().items()))
         return shares
 

@@ -29,10 +29,10 @@ from bench.load.memory_samples import (
     KeyKind,
     Sample,
     SampledServer,
+    fastest_growth,
     kinds_table,
     samples_table,
     slope_a_minute,
-    steepest_process,
 )
 from bench.load.soak_users import PACE, SoakUsers, write_blueprint
 from bench.report import Figure, Report
@@ -141,10 +141,10 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         async with users.working():
             soak = Soak(server, users, arguments.every, console)
             await soak.sample("warm-up, s", warm_up_s)
-            before = await server.census(), simulation.checker.count_jobs("claimed"), users.counts.booked
+            before = await server.count_keys(), simulation.checker.count_jobs("claimed"), users.counts.booked
             report.samples = await soak.sample("soak, s", length_s)
             claimed, booked = simulation.checker.count_jobs("claimed") - before[1], users.counts.booked - before[2]
-            report.kinds = before[0], await server.census()
+            report.kinds = before[0], await server.count_keys()
     planned = arguments.jobs_per_s * length_s
     _add_figures(report, planned, booked, claimed, length_s)
     report.notes.append(f"{users.counts.failed} bookings failed; {simulation.messages.said} messages were said")
@@ -207,7 +207,7 @@ def _add_figures(report: SoakReport, planned: float, booked: int, claimed: int, 
             better="less",
         ),
         Figure(
-            "the process that grows most", "MiB/min", [steepest_process(samples)], goal=SERVER_GOAL_MIB, better="less"
+            "the process that grows most", "MiB/min", [fastest_growth(samples)], goal=SERVER_GOAL_MIB, better="less"
         ),
         Figure(
             "keys without a TTL",

@@ -21,7 +21,7 @@ import httpx
 import uvloop
 
 from bench.load.claimed_jobs import claim_job, customer_id
-from bench.load.hostile_bodies import Hostile, hostile_requests
+from bench.load.hostile_bodies import HostileRequest, hostile_requests
 from bench.load.pinger import read_pings
 from bench.load.seed import member_id, open_seeded_zone
 from bench.report import Figure, Report
@@ -55,7 +55,7 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
     return uvloop.run(_run(rig, arguments))
 
 
-class Attack:
+class AttackedServer:
     """A server, a job with its customer and its technician, and the process that sends pings (``GET /healthz``)."""
 
     def __init__(self, rig: Rig, child: Child, port: int, job: JobId, tokens: list[str]) -> None:
@@ -72,7 +72,7 @@ class Attack:
                 return
         raise BenchError("nobody pings")
 
-    async def watch(self, requests: list[Hostile], *, at_once: bool = False) -> Outcome:
+    async def watch(self, requests: list[HostileRequest], *, at_once: bool = False) -> Outcome:
         """Send the requests one after the other, or all at once, and return the longest ping meanwhile and the growth
         of memory. Without requests, only wait ``REST_S`` seconds.
         """
@@ -91,7 +91,7 @@ class Attack:
             raise BenchError("no ping was answered meanwhile")
         return Outcome(max(ping.took_ms for ping in pings), _read_mib(self._child.pid, "VmHWM") - before)
 
-    async def _send(self, http: httpx.AsyncClient, request: Hostile, place: int) -> None:
+    async def _send(self, http: httpx.AsyncClient, request: HostileRequest, place: int) -> None:
         token = self._tokens[place % len(self._tokens) if request.is_upload else 0]
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
         answer = await http.post(request.path.format(job=self._job), content=request.body, headers=headers)
@@ -122,7 +122,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         for user, role in people:
             await zone.create_account(user, role)
         tokens = [sign_token(signer, UserId(user), role, expires_s=7200) for user, role in people]
-        attack = Attack(rig, child, urlsplit(at).port or 0, job, tokens)
+        attack = AttackedServer(rig, child, urlsplit(at).port or 0, job, tokens)
         await attack.wait_for_pings()
         requests = [each for each in hostile_requests() if arguments.only in each.name]
         outcomes: dict[str, list[Outcome]] = {}

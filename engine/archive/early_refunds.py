@@ -53,12 +53,12 @@ async def store(archive: Archive, zone: Zone, report: Report, now: int) -> None:
         await conn.execute(insert_into(archive, early_refunds).values(**row).on_conflict_do_nothing())
 
 
-async def of_charge(archive: Archive, job: str, charge: str) -> list[EarlyRefund]:
+async def read_refunds_of_charge(archive: Archive, job: str, charge: str) -> list[EarlyRefund]:
     """Return the waiting refunds of a charge, also those that name no job. Raises Unavailable."""
     return await _read(archive, _columns.job.in_([job, ""]), _columns.charge == charge)
 
 
-async def due(archive: Archive, zone: Zone, now: int) -> list[EarlyRefund]:
+async def read_due_refunds(archive: Archive, zone: Zone, now: int) -> list[EarlyRefund]:
     """Return refunds of a zone that are due for another attempt. Raises Unavailable."""
     return await _read(archive, _columns.zone == zone, _columns.due_at <= now)
 

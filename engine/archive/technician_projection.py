@@ -47,7 +47,7 @@ class TechnicianChanges:
     holders: dict[str, str | None] = field(default_factory=dict)
     unsettled: list[HolderChange] = field(default_factory=list)
 
-    def of(self, technician: str) -> TechnicianChange:
+    def find_or_add(self, technician: str) -> TechnicianChange:
         """Return the changes of one technician. The caller adds to them."""
         if (known := self.by_id.get(technician)) is None:
             known = self.by_id[technician] = TechnicianChange()
@@ -80,11 +80,11 @@ class TechnicianChanges:
         self._note_free(technician, at)
 
     def _count_job(self, change: HolderChange) -> None:
-        self.of(change.technician).accepted += 1
+        self.find_or_add(change.technician).accepted += 1
         self._note_free(change.technician, change.at)
 
     def _note_free(self, technician: str, at: int) -> None:
-        known = self.of(technician)
+        known = self.find_or_add(technician)
         known.free_at = max(known.free_at, at)
 
 
@@ -129,13 +129,13 @@ def fold_technician_event(changes: TechnicianChanges, event: Event) -> None:
     elif event.type == "session.work":
         works = _work_decoder.decode(event.data).works
         for technician in _user_ids(event.to):
-            changes.of(technician).works = " ".join(f"{service}:{seq}" for service, seq in works.items())
+            changes.find_or_add(technician).works = " ".join(f"{service}:{seq}" for service, seq in works.items())
 
 
 def count_offers(changes: TechnicianChanges, technicians: Iterable[str]) -> None:
     """Count an offer that opened for each of ``technicians``."""
     for technician in technicians:
-        changes.of(technician).asked += 1
+        changes.find_or_add(technician).asked += 1
 
 
 def _fold_status(changes: TechnicianChanges, event: Event) -> None:
@@ -143,7 +143,7 @@ def _fold_status(changes: TechnicianChanges, event: Event) -> None:
     # The status changed because the technician got a job or finished one; they are as online as before.
     if bytes(data.job):
         return
-    change = changes.of(data.technician.id)
+    change = changes.find_or_add(data.technician.id)
     change.online = data.online
     if data.online:
         change.free_at = max(change.free_at, event.at)

@@ -124,21 +124,21 @@ class HeadChecker:
         if self._wrong == (size, size):
             found.append((last_seq, "node_changed", "the stored state of the tree is wrong"))
         elif self._wrong:
-            begin, end = self._narrow(*self._wrong)
+            begin, end = self._narrow_wrong_range(*self._wrong)
             if not any(first_seq + begin <= seq < first_seq + end for seq in known):
                 text = f"the leaves from here to {first_seq + end - 1} do not have the signed root"
                 found.append((first_seq + begin, "rewritten", text))
-        elif node := next((node for node in self._wrong_nodes if not self._explains(node, known)), None):
+        elif node := next((node for node in self._wrong_nodes if not self._is_explained_by(node, known)), None):
             text = f"the stored node {node.position} of level {node.level} is wrong"
             found.append((first_seq + (node.position << node.level), "node_changed", text))
         return found
 
-    def _explains(self, node: StoredNode, known: Collection[int]) -> bool:
+    def _is_explained_by(self, node: StoredNode, known: Collection[int]) -> bool:
         """Return whether one of the seqs ``known`` is below the node."""
         first = self._state.first_seq + (node.position << node.level)
         return any(first <= seq < first + (1 << node.level) for seq in known)
 
-    def _narrow(self, begin: int, end: int) -> tuple[int, int]:
+    def _narrow_wrong_range(self, begin: int, end: int) -> tuple[int, int]:
         """Return the part of a wrong range in which the first wrong stored node is."""
         for node in self._wrong_nodes:
             first, last = node.position << node.level, node.position + 1 << node.level

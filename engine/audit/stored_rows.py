@@ -24,7 +24,7 @@ WRONG_TYPE_ERRORS = (TypeError, AttributeError, ValueError, LookupError, Overflo
 """The errors that occur when a value does not have the type or form of its column."""
 
 
-def raw(column: Column[Any]) -> TypeCoerce[Any]:
+def unconverted(column: Column[Any]) -> TypeCoerce[Any]:
     """Return a column of bytes as one whose values are read without conversion. Converting a text that stands in such a
     column would raise an error.
     """
@@ -34,7 +34,7 @@ def raw(column: Column[Any]) -> TypeCoerce[Any]:
 async def read_page(conn: AsyncConnection, zone: str, after: int, until: int) -> list[Any]:
     """Return the next leaves with their events: seq, leaf, salt, at, type, actor, job, cause, to, data."""
     e = events.c
-    leaf = (audit.c.seq, raw(audit.c.leaf), raw(audit.c.salt))
+    leaf = (audit.c.seq, unconverted(audit.c.leaf), unconverted(audit.c.salt))
     columns = (*leaf, e.at, e.type, e.actor, e.job, e.cause, e.to, e.data)
     joined = audit.outerjoin(events, (e.zone == audit.c.zone) & (e.seq == audit.c.seq))
     span = (audit.c.zone == zone, audit.c.seq > after, audit.c.seq <= until)
@@ -45,7 +45,7 @@ async def read_page(conn: AsyncConnection, zone: str, after: int, until: int) ->
 async def read_trees(conn: AsyncConnection, zone: str) -> list[TreeState]:
     """Return the stored states of the zone's trees, in order."""
     columns = audit_trees.c
-    names = (columns.tree, columns.first_seq, columns.head, columns.size, raw(columns.peaks).label("peaks"))
+    names = (columns.tree, columns.first_seq, columns.head, columns.size, unconverted(columns.peaks).label("peaks"))
     query = select(*names).where(columns.zone == zone).order_by(columns.tree)
     return [
         TreeState(row.tree, row.first_seq, row.head, _stored_tree(row.size, row.peaks))

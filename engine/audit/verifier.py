@@ -18,7 +18,7 @@ from engine.audit import extra_rows, leaves, proofs, stored_rows
 from engine.audit.head_checker import HeadChecker, read_heads
 from engine.audit.row_checker import MAX_FINDINGS, Finding, RowChecker
 from engine.audit.signed_note import Head
-from engine.audit.stored_rows import WRONG_TYPE_ERRORS, raw
+from engine.audit.stored_rows import WRONG_TYPE_ERRORS, unconverted
 from engine.audit.trees import TreeState
 from engine.rules.merkle_tree import HASH_BYTES, CompactTree, StoredNode, leaf_hash
 from engine.sql.audit_tables import audit, audit_nodes
@@ -142,7 +142,7 @@ class _Verification:
         """
         heads = await read_heads(self._conn, self._zone, state.tree, outside, self._public_keys)
         checker = HeadChecker(state, heads)
-        compact = await self._beginning(state)
+        compact = await self._read_beginning(state)
         checker.skip_to(compact.size)
         seq = after = state.first_seq + compact.size - 1
         self._end = state.first_seq + checker.largest - 1 if until is None else until
@@ -165,7 +165,7 @@ class _Verification:
                     checker.is_broken = True
             await self._explain_absent(rows[0][0], seq)
             if not checker.is_broken:
-                checker.compare_nodes(*await self._append(state, checker, compact, hashes))
+                checker.compare_nodes(*await self._append_leaves(state, checker, compact, hashes))
             self._entries += len(rows)
             self._progress(self._entries, self._total)
         known = {finding.seq for finding in self._findings} | self._rows.mismatched_seqs()
@@ -175,7 +175,7 @@ class _Verification:
         self._heads += checker.compared
         return seq
 
-    async def _beginning(self, state: TreeState) -> CompactTree:
+    async def _read_beginning(self, state: TreeState) -> CompactTree:
         """Return the part of the tree before ``from_seq``, from the stored nodes."""
         size = min(max(self._from_seq - state.first_seq, 0), state.compact.size)
         if size:
@@ -189,7 +189,7 @@ class _Verification:
             compact.append([leaf_hash(state.head.encode())])
         return compact
 
-    async def _append(
+    async def _append_leaves(
         self, state: TreeState, checker: HeadChecker, compact: CompactTree, hashes: list[bytes]
     ) -> tuple[list[StoredNode], dict[tuple[int, int], bytes]]:
         """Append leaves, with a stop at each head. Return the nodes that became complete, and those that are stored."""
@@ -204,7 +204,7 @@ class _Verification:
         for level in {node.level for node in completed}:
             places = [node.position for node in completed if node.level == level]
             here = (columns.zone == self._zone, columns.tree == state.tree, columns.level == level)
-            query = select(columns.position, raw(columns.hash)).where(
+            query = select(columns.position, unconverted(columns.hash)).where(
                 *here, columns.position.between(places[0], places[-1])
             )
             stored |= {(level, at): value for at, value in await self._conn.execute(query)}
@@ -222,13 +222,13 @@ class _Verification:
         columns = events_refused.c
         span = (columns.zone == self._zone, columns.seq.between(first, last), columns.kept.is_(False))
         known = {}
-        for seq, stored in await self._conn.execute(select(columns.seq, raw(columns.entry)).where(*span)):
+        for seq, stored in await self._conn.execute(select(columns.seq, unconverted(columns.entry)).where(*span)):
             try:
                 known[seq] = leaves.entry_of_quarantined(stored)
             except WRONG_TYPE_ERRORS as error:
                 self._add_finding(seq, "unreadable", f"the event in quarantine cannot be read: {error}")
         known |= {seq: leaves.hole_entry(seq) for seq in absent if any(a <= seq <= b for a, b in self._holes)}
-        query = select(audit.c.seq, raw(audit.c.leaf), raw(audit.c.salt)).where(
+        query = select(audit.c.seq, unconverted(audit.c.leaf), unconverted(audit.c.salt)).where(
             audit.c.zone == self._zone, audit.c.seq.between(first, last)
         )
         for seq, leaf, salt in await self._conn.execute(query):

@@ -122,7 +122,7 @@ def needs_proof(last: Head | None, seen: Head) -> bool:
     return last is not None and seen.origin == last.origin and seen.size > last.size
 
 
-def judge(last: Head | None, seen: Head, keys: Sequence[bytes], proof: Sequence[bytes] | None) -> Alarm | None:
+def find_alarm(last: Head | None, seen: Head, keys: Sequence[bytes], proof: Sequence[bytes] | None) -> Alarm | None:
     """Return why the head ``seen`` is not accepted after the head ``last``; None if it is accepted. ``keys`` are the
     known public keys of the server. ``proof`` is the consistency proof between the two, or None if the server gave
     none.

@@ -72,7 +72,7 @@ async def retry_early_refunds(engine: Engine, zone: Zone) -> None:
     Unavailable and Indeterminate.
     """
     now = now_ms()
-    for each in await early_refunds.due(engine.archive, zone, now):
+    for each in await early_refunds.read_due_refunds(engine.archive, zone, now):
         report = msgspec.structs.replace(each.report, job=each.report.job or await _read_job(engine, each.report))
         is_early = _is_before_capture(report, await _put(engine, report))
         if is_early and now - each.at < early_refunds.KEPT_MS:
@@ -85,7 +85,7 @@ async def retry_early_refunds(engine: Engine, zone: Zone) -> None:
 
 async def _record_early_refunds(engine: Engine, job: str, charge: str) -> None:
     """Record the refunds of a charge that wait, now that it may be captured."""
-    for each in await early_refunds.of_charge(engine.archive, job, charge) if job else ():
+    for each in await early_refunds.read_refunds_of_charge(engine.archive, job, charge) if job else ():
         report = msgspec.structs.replace(each.report, job=job)
         if not _is_before_capture(report, await _put(engine, report)):
             await early_refunds.remove(engine.archive, each)

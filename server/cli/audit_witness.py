@@ -130,7 +130,7 @@ class _Watch:
         last = self._state.last_head()
         keys = self._state.server_keys() or await self._read_keys(client)
         proof = await self._read_proof(client, last, seen) if last and witness.needs_proof(last, seen) else None
-        alarm = witness.judge(last, seen, keys, proof)
+        alarm = witness.find_alarm(last, seen, keys, proof)
         if alarm is None:
             self._state.pin_keys(keys)
             self._state.accept(seen, self._name, int(time.time()))

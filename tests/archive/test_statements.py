@@ -124,16 +124,16 @@ async def test_an_early_refund_waits_until_it_is_removed(archive: Archive) -> No
     report = Report(reference="re_1", status="refunded", amount=5, currency="USD", job=JOB_ID, of="ch_1")
     for now in (1_000, 9_000):
         await early_refunds.store(archive, DEFAULT_ZONE, report, now)
-    [refund] = await early_refunds.of_charge(archive, JOB_ID, "ch_1")
+    [refund] = await early_refunds.read_refunds_of_charge(archive, JOB_ID, "ch_1")
     assert refund == (report, 1_000)
     first_ms = 1_000 + early_refunds.FIRST_RETRY_MS
-    assert await early_refunds.due(archive, DEFAULT_ZONE, first_ms - 1) == []
-    assert await early_refunds.due(archive, DEFAULT_ZONE, first_ms) == [refund]
+    assert await early_refunds.read_due_refunds(archive, DEFAULT_ZONE, first_ms - 1) == []
+    assert await early_refunds.read_due_refunds(archive, DEFAULT_ZONE, first_ms) == [refund]
     await early_refunds.postpone(archive, refund, 21_000)
-    assert await early_refunds.due(archive, DEFAULT_ZONE, 30_999) == []
-    assert await early_refunds.due(archive, DEFAULT_ZONE, 31_000) == [refund]
+    assert await early_refunds.read_due_refunds(archive, DEFAULT_ZONE, 30_999) == []
+    assert await early_refunds.read_due_refunds(archive, DEFAULT_ZONE, 31_000) == [refund]
     await early_refunds.remove(archive, refund)
-    assert await early_refunds.of_charge(archive, JOB_ID, "ch_1") == []
+    assert await early_refunds.read_refunds_of_charge(archive, JOB_ID, "ch_1") == []
 
 
 async def test_a_published_head_must_be_stored(archive: Archive) -> None:

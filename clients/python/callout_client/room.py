@@ -63,7 +63,7 @@ class Room:
     @property
     def state(self) -> str:
         """Return ``open``, ``closed``, or ``left`` if the user is not a member any more; "" before ``open``."""
-        return self._state.name
+        return self._state.status
 
     @property
     def members(self) -> list[Frame]:
@@ -185,7 +185,7 @@ class Room:
     def _apply_room_event(self, kind: str, data: Frame) -> None:
         room, user = data["room"], data.get("user", {})
         about_me = user.get("id") == self._callout.user_id
-        self._state.take_room(room)
+        self._state.replace_room(room)
         if kind == "room.read":
             self._state.advance_mark(user["id"], data["n"])
         elif kind == "room.left" and about_me:
@@ -226,7 +226,7 @@ class Room:
                 pass
             await asyncio.sleep(backoff.next_s())
         self._state.has_left = False
-        self._state.take_room(room)
+        self._state.replace_room(room)
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
         self._sender.start()

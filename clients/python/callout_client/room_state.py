@@ -17,7 +17,7 @@ class RoomState:
         """Whether the user is not a member any more."""
 
     @property
-    def name(self) -> str:
+    def status(self) -> str:
         """Return ``open``, ``closed`` or ``left``; "" if the room is not known yet."""
         return "left" if self.has_left else str(self.document.get("state", ""))
 
@@ -30,7 +30,7 @@ class RoomState:
         """Return the message number above which this member may read messages; 0 for users who are not members."""
         return next((each["from_n"] for each in self.members if each["id"] == user), 0)
 
-    def take_room(self, room: Frame) -> None:
+    def replace_room(self, room: Frame) -> None:
         """Replace the known room by the one of an answer or event. An event of a large room names only some of the
         members.
         """

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from engine.audit import heads, proofs, signed_note
 from engine.audit.signed_note import Head
-from engine.audit.witness import WitnessState, judge
+from engine.audit.witness import WitnessState, find_alarm
 from engine.identity import outbox
 from engine.process.settings import Settings
 from engine.rules.merkle_tree import CompactTree, consistency_ranges, leaf_hash, perfect_nodes, perfect_root
@@ -56,9 +56,9 @@ def test_a_head_is_accepted_only_after_what_it_continues() -> None:
     root. For everything else it gives an alarm, and each cause has its own kind."""
     eight, sixteen, keys = make_head(8), make_head(16), [PUBLIC]
     proof = make_proof(8, 16)
-    assert judge(None, eight, keys, None) is None
-    assert judge(eight, eight, keys, None) is None
-    assert judge(eight, sixteen, keys, proof) is None
+    assert find_alarm(None, eight, keys, None) is None
+    assert find_alarm(eight, eight, keys, None) is None
+    assert find_alarm(eight, sixteen, keys, proof) is None
     rewritten = make_head(16, leaves=[leaf_hash(b"x"), *LEAVES[1:]])
     cases = [
         (eight, sixteen, keys, None, "forked"),
@@ -73,7 +73,7 @@ def test_a_head_is_accepted_only_after_what_it_continues() -> None:
         (None, sixteen, [b"\x01" * 32], None, "other_key"),
     ]
     for last, seen, known, given, kind in cases:
-        alarm = judge(last, seen, known, given)
+        alarm = find_alarm(last, seen, known, given)
         assert alarm is not None and alarm.kind == kind, (kind, alarm)
 
 

@@ -65,7 +65,7 @@ def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], **figure_op
 
 
 class RoundValues:
-    """The values of each round by the name of what was measured."""
+    """For each measured quantity, by its name, the values of all rounds."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = {}

@@ -47,7 +47,7 @@ class PeerUnavailable(Exception):
 
 
 def _choose_cores() -> tuple[int, int]:
-    """Return the core of the server and that of the load; both are the same on a machine with one core."""
+    """Return the core of the server and the core of the load: the same one on a machine with one core."""
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     return allowed[0], allowed[1 % len(allowed)]
 

@@ -128,7 +128,7 @@ class KeyKind(msgspec.Struct):
 
 
 def kind_of_key(key: str) -> str:
-    """Return the key with ``*`` in the place of each id: ``{main}:job:*:offers``."""
+    """Return the key with ``*`` instead of each id, for example ``{main}:job:*:offers``."""
     return _IDS.sub("*", key)
 
 

@@ -23,8 +23,8 @@ CONNECT = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 
 
 def start_server(rig: Rig) -> tuple[Child, int, int]:
-    """Start NATS, and return its process, its port and that of its WebSockets. Raise PeerUnavailable when it cannot be
-    built.
+    """Start NATS, and return its process, its TCP port and the port of its WebSockets. Raise PeerUnavailable when it
+    cannot be built.
     """
     program, port, websocket_port = NATS.install(), free_port(), free_port()
     command = [str(program), "--config", str(peer_programs.PEERS / "nats.conf")]

@@ -1,8 +1,8 @@
 """Customers who follow the position of their job's technician over WebSockets.
 
-A watcher measures the delay of each position from the time of its fix until the frame is read. The time of a fix is
-that of the device if the fix has one; here devices and readers have the same clock. A fix without a time of its own has
-the time at which the script stored it, so the delay on its way to Redis is not measured.
+A watcher measures the delay of each position from the time of its fix until the frame is read. A fix has the time of
+the device, if the device sent one; here devices and readers have the same clock. Otherwise it has the time at which the
+script stored it, so the delay on the way to Redis is not measured.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ them. A program in C reads the sockets of a large room. There the delay counts f
 sent.
 
 The peers relay messages through Redis pub/sub: Node's ``ws`` with a channel for each room, and socket.io with its Redis
-adapter. Both store nothing and check nothing: what was said while a member was away is lost.
+adapter. Both store nothing and check nothing: a message that was said while a member was away is lost for this member.
 """
 
 from __future__ import annotations

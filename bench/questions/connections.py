@@ -1,9 +1,9 @@
 """How much memory does an idle authenticated connection use, and how many can be opened a second?
 
-Each connection has done its handshake, its ``connect`` with the reply, and one ping. Memory is that of the server's
-process (RSS, and PSS beside it), before and after. The time to open includes everything from the TCP connection to the
-reply, with a token and an account for each connection. The peers' idle sockets are not authenticated; a note of each
-peer says what else it does not do.
+Each connection has done its handshake, its ``connect`` with the reply, and one ping. Memory is read from the kernel for
+the server's process (RSS and PSS), before and after. The time to open includes everything from the TCP connection to
+the reply, with a token and an account for each connection. The peers' idle sockets are not authenticated; the note of
+each peer says what else the peer does not do.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ class StoredModel(NamedTuple):
 
 
 async def load(archive: Archive, zone: Zone, kind: str, timezone: str) -> StoredModel | None:
-    """Return the stored state. None if there is none, or if it has another format or time zone: then the caller learns
-    all counts again. Raises Unavailable.
+    """Return the stored state of a forecast. Return None if nothing is stored, or in another format or for another time
+    zone: then the caller learns all counts again. Raises Unavailable.
     """
     columns = demand_models.c
     query = select(columns.area, columns.state).where(columns.zone == zone, columns.kind == kind)

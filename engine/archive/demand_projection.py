@@ -55,7 +55,7 @@ class DemandCounts:
         row[COUNT_COLUMNS.index(column)] += by
 
     def add_place(self, cell: str, code: str, at_ms: int, column: str, by: int = 1) -> None:
-        """Add to one count of a cell and of a postal code ("" is none)."""
+        """Add to one count of a cell, and of a postal code unless ``code`` is ""."""
         self.add(CELL, cell, hour_of(at_ms), column, by)
         if code:
             self.add(POSTAL_CODE, code, hour_of(at_ms), column, by)

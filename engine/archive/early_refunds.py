@@ -1,7 +1,7 @@
 """Refunds that a provider reports before the capture of their charge: webhooks arrive in any order.
 
 Such refunds wait in SQL, so that none is lost when a process dies. When the capture is reported, they are recorded in
-the job. The payment worker records those that were missed then.
+the job. The payment worker records refunds that were missed at that moment.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def store(archive: Archive, zone: Zone, report: Report, now: int) -> None:
 
 
 async def read_refunds_of_charge(archive: Archive, job: str, charge: str) -> list[EarlyRefund]:
-    """Return the waiting refunds of a charge, also those that name no job. Raises Unavailable."""
+    """Return the waiting refunds of a charge, including refunds that name no job. Raises Unavailable."""
     return await _read(archive, _columns.job.in_([job, ""]), _columns.charge == charge)
 
 

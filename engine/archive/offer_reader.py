@@ -43,7 +43,7 @@ async def read_waves(archive: Archive, job: JobId) -> list[bytes]:
 
 
 async def read_status(archive: Archive, job: JobId, technician: str) -> str:
-    """Return the status of the archived offer of a job to a technician; "" if there is none."""
+    """Return the status of the archived offer of a job to a technician; "" if the technician had no offer."""
     mine = (offers.c.job == job, offers.c.technician == technician)
     async with archive.begin_read() as conn:
         return (await conn.execute(select(offers.c.status).where(*mine))).scalar_one_or_none() or ""

@@ -1,4 +1,4 @@
-"""Delete from SQL what is older than its retention, in batches.
+"""Delete data from SQL that is older than its retention time, in batches.
 
 A part of a zone's log is retired as a whole, from the end of the part before it: ``log.retired {from, to}`` is archived
 first, so that the audit can explain each missing event; the leaves of the events stay. These events are not deleted:
@@ -62,9 +62,9 @@ class Retirement(NamedTuple):
 
 
 async def next_retirement(archive: Archive, zone: Zone, before: int) -> Retirement | None:
-    """Return the part of the zone's log whose events are to be deleted from SQL; None if there is none. It is the part
-    whose deletion was begun, or else all events before the time ``before`` (ms), which is recorded as a new part.
-    Raises Unavailable, Indeterminate.
+    """Return the part of the zone's log whose events must be deleted from SQL now, or None. If a deletion was begun, it
+    is that part. Otherwise it is a new part with all events before the time ``before`` (ms), and it is recorded. Raises
+    Unavailable, Indeterminate.
     """
     last = await apply.last_seq_before(archive, zone, before)
     columns = retirements.c

@@ -96,7 +96,7 @@ class HeadChecker:
                 self._wrong = (self._good_size, compact.size)
 
     def compare_nodes(self, completed: Sequence[StoredNode], stored: dict[tuple[int, int], bytes]) -> None:
-        """Compare nodes that became complete with those that are stored."""
+        """Compare the computed nodes that became complete with the stored nodes."""
         self._wrong_nodes += [node for node in completed if stored.get((node.level, node.position)) != node.hash]
 
     def findings(self, compact: CompactTree, last_seq: int, known: Collection[int]) -> list[_FindingFields]:

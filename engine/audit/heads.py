@@ -79,7 +79,7 @@ async def _sign(conn: AsyncConnection, archive: Archive, zone: Zone, state: Tree
 
 
 async def read_newest(conn: AsyncConnection, zone: str, tree: int | None = None) -> StoredHead | None:
-    """Return the newest head of a zone, or of one of its trees; None if there is none."""
+    """Return the newest head of a zone, or of its tree number ``tree``; None if there is no head."""
     columns = audit_heads.c
     query = select(columns.note, columns.at).where(columns.zone == zone)
     if tree is not None:

@@ -192,7 +192,9 @@ class _Verification:
     async def _append_leaves(
         self, state: TreeState, checker: HeadChecker, compact: CompactTree, hashes: list[bytes]
     ) -> tuple[list[StoredNode], dict[tuple[int, int], bytes]]:
-        """Append leaves, with a stop at each head. Return the nodes that became complete, and those that are stored."""
+        """Append leaves, and compare the root at the size of each head. Return the nodes that became complete, and the
+        stored nodes at the same places.
+        """
         completed: list[StoredNode] = []
         while hashes:
             count = checker.entries_to_next_head(compact.size)

@@ -24,7 +24,9 @@ class MessageList:
 
     @property
     def messages(self) -> list[Frame]:
-        """Return all messages: by number, and then the own messages without a number as they were said."""
+        """Return all messages: first those with a number, in order, then the own ones without a number, as they were
+        said.
+        """
         return [*self._numbered, *self._unnumbered.values()]
 
     @property
@@ -61,7 +63,7 @@ class MessageList:
             self._unnumbered[client_id] = {**self._unnumbered[client_id], "state": "failed", "code": code}
 
     def discard(self, client_id: str) -> None:
-        """Remove an own message without a number, such as a failed one."""
+        """Remove an own message that has no number, for example a failed one."""
         self._unnumbered.pop(client_id, None)
 
     # messages of the server

@@ -23,7 +23,7 @@ class RoomState:
 
     @property
     def members(self) -> list[Frame]:
-        """Return the members; of a room with more than 64, those that the server named."""
+        """Return the members. In a room with more than 64 members, return those that the server named."""
         return list(self.document.get("members", ()))
 
     def from_n(self, user: str) -> int:

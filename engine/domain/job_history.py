@@ -30,10 +30,9 @@ async def history(engine: Engine, caller: Principal, job_id: str) -> list[Histor
     # Read the log before SQL: an event that is archived in between is read twice, never missed.
     reached = await reader.checkpoint(engine.archive, zone)
     tail = await log.read_range(engine.store.read_connection, zone, reached.seq if reached else 0, MAX_LOG_EVENTS)
-    name = (
-        f'"{job}"'.encode()
-    )  # This search for the id is only a fast filter, because the metadata of another job may contain the id too:
+    # This search for the id is only a fast filter, because the metadata of another job may contain the id too:
     # history_item decides.
+    name = f'"{job}"'.encode()
     late = [item for event in tail if name in event.data and (item := reader.history_item(event, job))]
     both = {item.seq: item for item in (*late, *await reader.history(engine.archive, job))}
     return [both[seq] for seq in sorted(both)]

@@ -2,8 +2,8 @@
 
 The program ``deno``, which a wheel of PyPI carries, installs the npm packages of ``deno.lock`` and bundles the pages
 (``bundle.ts``). So a checkout needs no Node. Nothing is done if the result was made from the present inputs.
-(Rejected: to commit the result; carriers of JavaScript libraries on PyPI, which are one person's each, and old; the
-wheel of Node, which is five times as large, and is the way out where deno has no wheel.)
+Rejected: to commit the result; packages of PyPI that contain JavaScript libraries, because one person maintains each
+and they are old; the wheel of Node, which is five times as large. Use Node's wheel where deno has no wheel.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILT = "server/web/built"
 STAMP, MANIFEST = "stamp", "manifest.json"
 SUFFIXES = {".ts", ".tsx", ".css", ".json", ".lock", ".py", ".js", ".svg", ".png", ".webmanifest"}
-"""The files of these kinds are inputs. A page (``README.md``) is none."""
+"""Files with these suffixes are inputs of the build. ``README.md`` has another suffix and is no input."""
 GENERATED = "schema.ts"
-"""The types of the interface. ``make web`` writes them; a bundle has no types, so they are no input."""
+"""The file with the types of the HTTP interface. ``make web`` writes it. A bundle has no types, so it is no input."""
 COMPRESSED = {".js", ".css", ".svg", ".json", ".txt", ".webmanifest"}
 MAX_FIRST_LOAD = {"console": 700_000, "start": 400_000, "book": 400_000, "tech": 400_000, "track": 400_000}
 """The most bytes (gz) that a page may load before it shows something. ``tests/web/test_build.py`` compares them."""
@@ -79,8 +79,8 @@ def build(root: Path = ROOT) -> bool:
 
 
 def find_deno() -> str:
-    """Return the path of the program ``deno``: of this environment, of the one in which a wheel is built, or of the
-    machine. Raises BuildError.
+    """Return the path of the program ``deno``: of this Python environment, of the environment in which a wheel is
+    built, or of the machine. Raises BuildError.
     """
     places = [str(Path(sys.executable).parent), sysconfig.get_path("scripts"), os.environ.get("PATH", "")]
     found = shutil.which("deno", path=os.pathsep.join(places))
@@ -90,8 +90,8 @@ def find_deno() -> str:
 
 
 def deno_environment() -> dict[str, str]:
-    """Return the environment of deno. It trusts the authorities of this machine, as pip does: a mirror of npm inside a
-    company may have a certificate of the company.
+    """Return the environment of deno. It trusts the certificate authorities of this machine, as pip does, because a
+    mirror of npm inside a company may have a certificate of the company.
     """
     trust = {"DENO_TLS_CA_STORE": os.environ.get("DENO_TLS_CA_STORE", "mozilla,system")}
     return os.environ | trust | {"DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
@@ -109,7 +109,7 @@ def run_deno(deno: str, folder: Path, *arguments: str) -> None:
 
 
 def compress(folder: Path) -> None:
-    """Write a compressed copy of each file of a kind that gets smaller, and its size into the manifest."""
+    """Write a compressed copy of each file whose format can be compressed, and write its size into the manifest."""
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     for path in sorted(folder.iterdir()):
         if path.name == MANIFEST or path.suffix not in {*COMPRESSED, ".woff2", ".png"}:
@@ -126,7 +126,7 @@ def compress(folder: Path) -> None:
 
 def first_load(manifest: dict[str, Any], entry: str) -> int:
     """Return the bytes, compressed, that the page of ``entry`` loads before it shows something. The console shows a map
-    at once, so what it loads later counts too.
+    at once, so the files that it loads later, such as the map's code, count too.
     """
     parts = manifest["entries"][entry]
     kinds = ("scripts", "styles", "preloads", "fonts", *(["later"] if entry in WITH_MAP else []))

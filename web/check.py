@@ -1,7 +1,7 @@
 """Check the TypeScript of ``web/``: layout, lint, types. ``make check`` calls it, and ``make fmt`` with ``fmt``.
 
-The types of the interface are written first, from the code as it is now: a page that uses a field which is gone fails
-here.
+The types of the interface are written first, from the present code. So a page that uses a field which no longer exists
+fails here.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from tests.support import people
 from tests.support.dispatch_setup import metres_north
 
 TRIES = int(os.environ.get("CALLOUT_TEST_SCHEDULE_TRIES", "600"))
-"""How many commands are tried. 10,000 are the figure of docs/schedule.md."""
+"""How many commands are tried. The measurement in docs/schedule.md used 10,000."""
 WRITERS, TECHNICIANS, JOBS_OF_EACH_KIND = 8, 6, 8
 HOURS = 10
 MINUTE_MS = 60_000
@@ -35,7 +35,7 @@ BLUEPRINT_OF_WAY = {"claim": "home_service", "assign": "managed", "match": "mana
 
 
 class Writers:
-    """The writers, the jobs that nobody holds by their blueprint, and those that somebody holds."""
+    """The writers, the open jobs by their blueprint, and the held jobs."""
 
     def __init__(self, engine: Engine, carla: Principal, service: Any, crowd: list[Principal]) -> None:
         self.engine, self.carla, self.service, self.crowd = engine, carla, service, crowd
@@ -45,7 +45,7 @@ class Writers:
         self.counts: Counter[tuple[str, str]] = Counter()
 
     def draw_time(self) -> int:
-        """Return a time from half an hour on, in ms, at a full minute."""
+        """Return a random time at a full minute (ms since 1970), at least half an hour from now."""
         return now_ms() + self.draw.randrange(30, HOURS * 60) * MINUTE_MS
 
     async def book(self, blueprint: str) -> JobId:
@@ -55,7 +55,8 @@ class Writers:
         book = people.offered_job if blueprint == "home_service" else self._book_unoffered
         at = metres_north(self.draw.randrange(3_000))
         job = await book(self.engine, self.carla, self.service, at=at, **fields)
-        if blueprint == "marketplace":  # everybody who has time bids at once, and may have none when a bid is accepted
+        # Each technician who has time bids at once. They may have no time left when their bid is accepted.
+        if blueprint == "marketplace":
             for who in self.crowd:
                 with contextlib.suppress(ScheduleConflict):
                     await bids.create_bid(self.engine, who, job, BidTerms())
@@ -108,7 +109,7 @@ class Writers:
         return found
 
     async def award(self, job: JobId, who: Principal) -> None:
-        """Accept the technician's bid, which they make if they have none yet."""
+        """Accept the technician's bid. If the technician has not bid yet, they bid first."""
         with contextlib.suppress(Duplicate):
             await bids.create_bid(self.engine, who, job, BidTerms())
         items = (await bid_list.find_bids(self.engine, who, job)).items

@@ -1,5 +1,5 @@
 """A signature, photos, prices, edits and payments at the same moment: the signed record is the job's record, and only
-the signature requests the payment, once.
+the signature requests the payment, and it does so once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def allow_changes(engine: Engine) -> None:
 
 
 async def attempt(command: Awaitable[Any]) -> CalloutError | None:
-    """Return the error with which a command is refused; None if it is done. Only known refusals are allowed."""
+    """Run a command. Return its refusal; None if it succeeds. Only known refusals are allowed."""
     try:
         await command
     except CalloutError as error:
@@ -70,8 +70,8 @@ async def finish_job(engine: Engine, carla: Principal, tom: Principal, service: 
 
 
 class Moment:
-    """The moment between the comparison of the record with the digest and the step. The image is stored at this moment,
-    and this waits until the change of the round has been made.
+    """The moment after the record was compared with the signed digest and before the command runs. The signature's
+    image is stored at this moment. This class delays the storing until another change of the job has been made.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -80,7 +80,7 @@ class Moment:
 
     async def put(self, sha256: str, source: Any) -> None:
         """Store an image after the change."""
-        if isinstance(source, bytes):  # not a photo
+        if isinstance(source, bytes):  # the image of a signature; photos are streams
             self.compared.set()
             await self.changed.wait()
         await self._put(sha256, source)

@@ -25,15 +25,15 @@ from tests.support.summaries import expected_summary
 
 
 class SummaryModel(Model):
-    """The random commands of the engine's model, and also changes of ratings and services, and inaccurate and late
-    fixes.
+    """The random commands of the state machine `Model`, and also changes of ratings and services, and inaccurate and
+    late fixes.
     """
 
     is_all_in_sql = False  # the ratings are written only to Redis
 
     @rule(name=st.sampled_from(PEOPLE), rating=st.sampled_from([3.25, 5.0]), others=st.integers(0, 2))
     def change_profile(self, name: str, rating: float, others: int) -> None:
-        """Write a technician's record with this rating and so many more services."""
+        """Write a technician's record with this rating and with ``others`` further services."""
         who, self.versions[name] = TechnicianId(UserId(f"{self.tag}{name}")), self.versions[name] + 1
         tech = self.technician_record(who)
         record = TechnicianRecord(

@@ -19,7 +19,7 @@ from engine.types import DEFAULT_ZONE, JobId, room_of
 from engine.workers import archiver
 
 Snapshot = dict[str, Any]
-"""Key without its hash tag → what it has."""
+"""The contents of each key, by the key's name without its hash tag."""
 KEY_PREFIX = keys.zone_pattern(DEFAULT_ZONE).removesuffix("*")
 
 
@@ -33,7 +33,7 @@ async def read_snapshot(engine: Engine) -> Snapshot:
         expires = await redis.pttl(name) > 0
         if any(fnmatchcase(key, pattern) for pattern in ephemeral.KEYS if pattern not in KEYS_COMPARED_BY_MEMBERS):
             continue
-        if expires and not key.startswith(("req:", "quote:")):  # finished and archived: SQL answers
+        if expires and not key.startswith(("req:", "quote:")):  # finished and archived: the job is read from SQL
             continue
         value = await _read_value(redis, name)
         if value and (compared := _compared_part(key, value)):
@@ -60,7 +60,8 @@ def _drop_idle_entries(found: Snapshot) -> None:
 
 def _has_effect(found: Snapshot, jobs: Mapping[str, Any], task: str, _: str) -> bool:
     kind, subject, *parts = task.split(":")
-    if kind == "room":  # in a closed room, the window of the log may already be added to the time
+    # The task of a closed room is not compared: the window of the log may already be added to its time.
+    if kind == "room":
         room = found.get(f"room:{subject}")
         return room is not None and room["state"] == "open" and "ended" in room
     if kind == "window":
@@ -102,7 +103,7 @@ TAKEN_MS = 10_000
 JOB_TASKS = ("wave", "allocate", "expire", "offers", "opens", "close", "timer", "begin", "track")
 """The classes of scheduled tasks of a job."""
 KEYS_COMPARED_BY_MEMBERS = ("supply:*", "people")
-"""Keys whose members are compared, and not their places."""
+"""Keys of Redis that have positions on the map. Only their members are compared."""
 
 
 async def _read_value(redis: Any, name: str) -> Any:
@@ -166,7 +167,7 @@ def assert_same(before: Snapshot, after: Snapshot) -> None:
 
 
 def _difference(had: Any, has: Any) -> tuple[Any, Any]:
-    """Return the two contents of a key; of two hashes, only the fields that differ."""
+    """Return both contents of a key. If they are hashes, return only the fields that differ."""
     if not isinstance(had, dict) or not isinstance(has, dict):
         return had, has
     names = {name for name in had.keys() | has.keys() if had.get(name) != has.get(name)}
@@ -238,8 +239,8 @@ def _drop_other_jobs(found: Snapshot, job: str) -> None:
 
 
 async def _drop_repeats(engine: Engine, found: Snapshot) -> None:
-    """Drop the idempotency records that no event has: those of repeats under another key. If the zone's clock was moved
-    or corrected, drop all, because Redis ends them by its own clock."""
+    """Drop the idempotency records that no event contains: those of repeats under another key. If the zone's clock was
+    moved or corrected, drop all, because Redis deletes them by its own clock."""
     moved = await engine.store.command("HMGET", keys.zone_meta(DEFAULT_ZONE), "skew", "offset")
     is_moved = any(int(ms or 0) >= 1_000 for ms in moved)
     async with engine.archive.begin_read() as conn:
@@ -256,7 +257,7 @@ def begun_epochs(epochs: Mapping[str, str], seq: int) -> dict[str, str]:
 
 
 async def adopt_technicians(engine: Engine) -> None:
-    """Write the technicians of Redis that have no row in SQL to SQL: many tests write only the record in Redis."""
+    """Write a row in SQL for each technician who has only a record in Redis, as in many tests."""
     redis: Any = engine.store.redis
     async with engine.archive.begin_write() as conn:
         known = set((await conn.execute(select(technicians.c.id))).scalars())

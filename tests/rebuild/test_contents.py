@@ -1,4 +1,6 @@
-"""Contents that two parts of a zone give to one key are joined only if their order does not matter."""
+"""If two parts of a rebuild write contents to the same key, the contents are joined only if their order does not
+matter.
+"""
 
 from __future__ import annotations
 

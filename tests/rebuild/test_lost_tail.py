@@ -1,5 +1,5 @@
-"""Redis comes back without the last events of the archive, or with another history: the zone is rebuilt, in part
-if that is enough.
+"""Redis comes back without the last events of the archive, or with another history: the zone is rebuilt, or only
+a part of it if that is enough.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ async def test_a_finished_job_leaves_redis_although_its_notice_is_lost(engine: E
 
 
 async def test_another_last_event_is_another_history(engine: Engine) -> None:
-    """If the last event in Redis is not the archive's, nothing of Redis is used."""
+    """If the last event in Redis differs from the archive's event with the same seq, no data of Redis is used."""
     scene = await open_scene(engine)
     await archiver.run_once(engine)
     older = await copy_redis(engine)

@@ -53,8 +53,8 @@ async def test_an_emptied_redis_is_written_anew(engine: Engine) -> None:
 
 
 async def test_jobs_that_were_written_anew_go_on(engine: Engine) -> None:
-    """After a rebuild an open job can be claimed, and the work on a held job continues: no field is missing that a
-    script compares with an empty text.
+    """After a rebuild an open job can be claimed, and the work on a held job continues: a rebuild
+    also writes the empty fields that a script compares with an empty text.
     """
     scene = await open_scene(engine)
     is_open = await people.offered_job(engine, scene.customer, scene.service)
@@ -96,8 +96,8 @@ async def test_a_repeated_command_on_a_finished_job_has_the_phone(engine: Engine
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 async def test_the_progress_is_shown(engine: Engine, monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool) -> None:
-    """A rebuild that takes a while shows how many rows are written, and of how many: also where there is no terminal.
-    Nothing is shown if there is nothing to rebuild."""
+    """A rebuild that takes a while shows how many rows are written so far and how many there are, also without a
+    terminal. Nothing is shown if there is nothing to rebuild."""
     scene = await open_scene(engine)
     await archiver.run_once(engine)
     shown, running = io.StringIO(), rebuilder.RunningRebuilds()

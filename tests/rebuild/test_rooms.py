@@ -46,8 +46,8 @@ async def test_a_room_with_messages_marks_and_staff(engine: Engine) -> None:
 
 @on_both_databases
 async def test_a_room_that_was_closed_long_ago_stays_forgotten(engine: Engine) -> None:
-    """A room that was closed within the log's window comes back. After that Redis has forgotten it, and a rebuild does
-    not bring it back, although its job is there again, as for a late payment.
+    """A rebuild restores a room that was closed within the log's window. After the window Redis has deleted the room,
+    and a rebuild does not restore it, even if it restores the room's job, for example because of a late payment.
     """
     scene = await chat.book_with_room(engine)
     await chat.say(engine, scene.customer, scene.room, "Hello")

@@ -1,4 +1,4 @@
-// After the work: the bill.
+// The bill, which the customer sees after the work.
 
 import { t } from "../shared/i18n/i18n.ts";
 import { money } from "../shared/money.ts";

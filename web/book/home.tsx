@@ -59,7 +59,7 @@ export function Home({ app }: { app: PhoneApp }) {
   );
 }
 
-/** A line that leads to a job. */
+/** One job in a list, as a link to its page. */
 export function JobLine({ app, job }: { app: PhoneApp; job: Job }) {
   return (
     <a href={`/book/jobs/${job.id}`}>

@@ -108,14 +108,16 @@ function Live({ app, job }: { app: PhoneApp; job: Job }) {
   );
 }
 
-/** The position of the technician. A position from before the present state is not shown. */
+/** The position of the technician. A position that was measured before the job got into its present state is not shown.
+ */
 function shownPosition(app: PhoneApp, job: Job) {
   const position = app.positions.latest(job.id);
   const entered = Date.parse(job.at?.[job.status] ?? "");
   return position && !(position.stale && Date.parse(position.at) < entered) ? position : null;
 }
 
-/** The sentence at the top: the blueprint's text of the state, or a more exact one if the page knows more. */
+/** The sentence at the top: the blueprint's text for the job's state, or a more exact text, for example with the
+ * distance, if the page knows more. */
 function headline(app: PhoneApp, job: Job): string {
   const state = stateOf(job);
   const search = app.searches.value.get(job.id);

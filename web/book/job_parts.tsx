@@ -26,7 +26,7 @@ export function Code({ job }: { job: Job }) {
   );
 }
 
-/** What work by the hour has cost so far: each begun hour counts. */
+/** The cost so far of work that is paid by the hour. Each hour that has begun counts as a whole hour. */
 export function Timer({ job }: { job: Job }) {
   const began = job.at?.[job.status];
   const isWork = job.pricing === "hourly" && job.phase === "active" && began && codeNeeded(job) !== "start";

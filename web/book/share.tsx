@@ -31,7 +31,8 @@ export function ShareLinks({ app, job }: { app: PhoneApp; job: Job }) {
       await navigator.clipboard.writeText(url);
       toast(t("share.copied"));
     } catch {
-      // The person closed the sheet, or the browser allows neither. The page shows the address in both cases.
+      // The person closed the browser's share dialog, or the browser allows neither sharing nor copying. The page shows
+      // the address in both cases.
     }
   };
   const close = (link: Share) =>

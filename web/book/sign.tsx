@@ -14,7 +14,8 @@ import { useWork } from "../phone/steps.tsx";
 
 const MAX_POINTS = 4_500;
 
-/** The strokes of the pen as whole numbers, `[x, y, ms]`: fewer points if there are very many. */
+/** Return the strokes of the pen: each point as whole numbers, `[x, y, ms]`. If there are very many points, some are
+ * left out. */
 export function strokesOf(pad: SignaturePad): number[][][] {
   const groups = pad.toData().map((group) => group.points);
   const every = Math.ceil(groups.reduce((sum, points) => sum + points.length, 0) / MAX_POINTS);

@@ -1,4 +1,4 @@
-// When: now, or one of the times at which somebody near by is free.
+// The customer chooses the time of the job: now, or one of the times at which a technician near by is free.
 
 import { useEffect, useState } from "preact/hooks";
 import { t } from "../shared/i18n/i18n.ts";

@@ -5,5 +5,5 @@ export interface Spot {
   lon: number;
 }
 
-/** Six decimals of a degree are a tenth of a metre. */
+/** Round to six decimals of a degree, which are a tenth of a metre. */
 export const round = (degrees: number) => Math.round(degrees * 1e6) / 1e6;

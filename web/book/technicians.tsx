@@ -1,4 +1,4 @@
-// Choose the technician: some blueprints need one by name.
+// The customer chooses a technician. Some blueprints need this at the booking.
 
 import { useEffect, useState } from "preact/hooks";
 import { t } from "../shared/i18n/i18n.ts";

@@ -126,7 +126,8 @@ function TopBar({ console }: { console: Console }) {
   );
 }
 
-/** The zone that is shown; a choice if there are several. Another zone is another console: the page is loaded again. */
+/** The name of the zone that is shown; if there are several zones, a menu to choose one. The choice of another zone
+ * loads the page again. */
 function Zone({ console }: { console: Console }) {
   const names = console.zones.value.map(({ name }) => name);
   const choose = (name: string) => (store("zone", name), location.reload());

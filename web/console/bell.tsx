@@ -1,4 +1,4 @@
-// The bell: on every page, how much needs somebody, with the list, and a sound for what is new.
+// The bell, which is on every page: how many things wait for the staff, a list of them, and a sound for a new one.
 
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";

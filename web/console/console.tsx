@@ -1,4 +1,4 @@
-// The entry of /console: users who are signed in see the app, all others see the sign-in.
+// The entry of /console: users who are signed in see the app, all others see the sign-in page.
 
 import "../shared/theme.css";
 import { render } from "preact";

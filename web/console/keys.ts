@@ -37,7 +37,7 @@ export function useKeys(table: KeyTable): void {
   }, []);
 }
 
-/** Move through a list by J and K, open by Enter. `count` is its length. */
+/** J and K move through a list of `count` items, and Enter opens the chosen item. `at` is the index of that item. */
 export function useListKeys(count: number, at: number, move: (to: number) => void, open?: () => void): void {
   useKeys({
     j: () => move(Math.min(count - 1, at + 1)),

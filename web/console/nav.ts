@@ -1,4 +1,4 @@
-// The pages of the console, and who sees which.
+// The pages of the console, and the roles that see each.
 
 import type { IconName } from "../shared/ui/icons.tsx";
 import type { Role } from "../shared/session.ts";

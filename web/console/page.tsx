@@ -1,4 +1,4 @@
-// The console: one zone, live.
+// The console: the live pages of one zone.
 
 import { useMemo } from "preact/hooks";
 import type { Live } from "../shared/live.ts";

@@ -83,7 +83,7 @@ export class PhoneApp {
     this.outbox.stop();
   }
 
-  /** Read a job soon, with what the user may do now. */
+  /** Read a job again in a moment, with the actions that the user may take now. */
   refresh(job: string): void {
     clearTimeout(this.#refreshes.get(job));
     this.#refreshes.set(job, setTimeout(() => void this.load(job).catch(() => {}), REFRESH_MS));
@@ -108,7 +108,8 @@ export class PhoneApp {
     this.jobs.value = jobs;
   }
 
-  /** Take a step of a job. It survives a reload; rejects with a CalloutError if it is refused. */
+  /** Take a step of a job. The step is stored, so it is sent also after a reload. Rejects with a CalloutError if it is
+   * refused. */
   async step(job: string, command: string, args: Record<string, unknown> = {}): Promise<void> {
     const reply = await this.outbox.send("POST", `/v1/jobs/${job}/${command}`, args, { what: command, job });
     this.take(reply?.job);
@@ -167,7 +168,7 @@ export class PhoneApp {
     this.unread.value = unread.set(room, by && (unread.get(room) ?? 0) + by);
   }
 
-  /** No other code handles a refused request of an earlier page. */
+  /** Handle the answer to a stored request. No other code shows the refusal of a request that an earlier page made. */
   #onAnswer = (sent: Pending, answer: { job?: Job } | null, error: CalloutError | null): void => {
     if (answer?.job) this.take(answer.job);
     if (sent.job) this.refresh(sent.job);

@@ -46,7 +46,7 @@ export function commandLabel(name: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** Commands with a route, or a part of the page, of their own. */
+/** Commands that have a route of their own, or are given in another part of the page. */
 const WITH_OWN_PART = new Set([
   "bid",
   "withdraw",

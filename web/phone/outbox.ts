@@ -2,7 +2,9 @@
 // its request key before it is sent, so that it survives a reload, and is sent again with the same key until there is an
 // answer: the server does it once.
 //
-// One after the other, in the order in which they were done. (Rejected: IndexedDB. What waits is a few hundred bytes, and a write to localStorage is complete when the call returns, also in a page that is being closed.)
+// Requests are sent one after the other, in the order in which they were made. (Rejected: IndexedDB. What waits is a
+// few hundred bytes, and a write to localStorage is complete when the call returns, also in a page that is being
+// closed.)
 
 import { signal } from "@preact/signals";
 import { CalloutError } from "../shared/api.ts";
@@ -32,7 +34,7 @@ interface Waiter {
 
 const RETRY_MS = 3_000;
 const PATIENCE_S = 15;
-/** The server knows a repeat for a day (bookings); a request that waits for longer is given up. */
+/** The server recognises a repeated booking for one day. A request that has waited for 23 hours is given up. */
 const GIVE_UP_MS = 23 * 3_600_000;
 /** Routes below a job whose bodies do not say when the step was taken. */
 const WITHOUT_TIME = new Set(["bids", "price-proposals", "disputes", "ratings", "shares", "sign", "respond"]);

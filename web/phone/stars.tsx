@@ -1,4 +1,4 @@
-// Stars for the other side of a job that is done.
+// The rating, in stars, of the other side of a job that is done.
 
 import { useState } from "preact/hooks";
 import { t } from "../shared/i18n/i18n.ts";
@@ -9,7 +9,7 @@ import { Icon } from "../shared/ui/icons.tsx";
 import type { PhoneApp } from "./app.ts";
 import { useWork } from "./steps.tsx";
 
-/** Asks for stars for `name`, once. */
+/** Ask the user once to rate `name` with stars. */
 export function Stars({ app, job, name: whose }: { app: PhoneApp; job: Job; name: string }) {
   const name = `rated.${job.id}`;
   const [stars, setStars] = useState(Number(readStored(name) ?? 0));

@@ -1,4 +1,4 @@
-// How many messages of a job's chat nobody here has read yet.
+// How many messages of a job's chat the user has not read yet.
 
 import { t } from "../shared/i18n/i18n.ts";
 import type { Job } from "../shared/schema.ts";

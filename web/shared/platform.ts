@@ -1,4 +1,5 @@
-// What browsers lack on a page that is no secure context (plain HTTP on the address of a local network).
+// Replacements for functions that a browser lacks on a page that is no secure context (plain HTTP on an address of a
+// local network).
 
 if (!crypto.randomUUID) {
   crypto.randomUUID = () => {

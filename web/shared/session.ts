@@ -29,7 +29,7 @@ export class Session {
   readonly user = signal<User | null>(null);
   /** False until it is known whether somebody is signed in. */
   readonly ready = signal(false);
-  /** True if this is not known because there is no connection. */
+  /** True if it is not known whether somebody is signed in, because there is no connection. */
   readonly waits = signal(false);
   /** What is done with the user's token before a sign-out. */
   beforeSignOut: (() => Promise<void>) | null = null;
@@ -71,7 +71,7 @@ export class Session {
     return this.#enter("/demo/login", { role, cookie: this.app });
   }
 
-  /** Sign in by an access token, as `callout token` prints one. It is forgotten with the page. */
+  /** Sign in by an access token, as `callout token` prints one. The token is lost when the page is closed. */
   async enterToken(token: string): Promise<User> {
     const answer = await fetch("/v1/me", { headers: { Authorization: `Bearer ${token.trim()}` } });
     const content = await answer.json().catch(() => null);

@@ -1,4 +1,4 @@
-// The start page: who are you?
+// The start page: the visitor chooses an app, by their role.
 
 import "../shared/theme.css";
 import { render } from "preact";

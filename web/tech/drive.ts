@@ -14,7 +14,7 @@ interface RoutePoint {
 type Place = { lat: number; lon: number };
 
 const STEP_MS = 1_000;
-/** How much faster than a simulated car: somebody watches and waits. */
+/** How many times faster than a simulated car this drives, because the visitor waits for the arrival. */
 const PACE = 2;
 
 export class Drive {

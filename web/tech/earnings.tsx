@@ -1,4 +1,4 @@
-// What the technician has earned: what is available, what will be, and each change.
+// What the technician has earned: the amount that is available, the amount that will be, and each change.
 
 import { useEffect, useState } from "preact/hooks";
 import { CalloutError } from "../shared/api.ts";

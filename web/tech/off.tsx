@@ -1,4 +1,4 @@
-// Off: go online, and what is missing before that is possible.
+// The page of a technician who is offline: a button to go online, or what is missing before that is possible.
 
 import { useState } from "preact/hooks";
 import { t } from "../shared/i18n/i18n.ts";

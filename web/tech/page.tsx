@@ -1,4 +1,5 @@
-// /tech: what a technician sees. Off, Waiting, an offer above everything else, and the job in hand.
+// /tech: what a technician sees. While offline or waiting, a page for that; an offer above everything else; and the
+// page of the present job.
 
 import { useEffect, useMemo } from "preact/hooks";
 import type { Live } from "../shared/live.ts";

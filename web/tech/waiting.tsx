@@ -1,4 +1,5 @@
-// Waiting: online, with the place and its age, today's jobs and earnings, and why there are no offers.
+// The page of a technician who is online and waits: their place and its age, today's jobs and earnings, and why there
+// are no offers.
 
 import { useEffect, useState } from "preact/hooks";
 import { known, t } from "../shared/i18n/i18n.ts";

@@ -1,5 +1,6 @@
-// The screen stays on while the technician is on the way. The browser drops the lock when the page is hidden, so it is
-// taken again when it is shown.
+// The screen stays on while the technician is on the way. The browser drops the wake lock when the page is hidden, so
+// the
+// lock is taken again when the page is shown.
 
 import { useEffect } from "preact/hooks";
 

@@ -1,4 +1,4 @@
-// The page of a job: the map, the next step as one button, and what the customer and the technician need from each other.
+// The technician's page of a job: the map, the next step as one button, the chat, and the facts about the customer.
 
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { CalloutError } from "../shared/api.ts";
@@ -145,7 +145,7 @@ function Customer({ job }: { job: Job }) {
   );
 }
 
-/** The way there: the phone's own navigation and, in a demo, a drive through the town. */
+/** How to get to the job: the phone's own navigation and, in a demo, a drive through the town. */
 function Way({ app, place, job }: { app: PhoneApp; place: OwnPlace; job: Job }) {
   const isDemo = meta.value?.demo ?? false;
   const drive = useMemo(() => new Drive(place), [place]);

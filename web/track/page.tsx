@@ -1,4 +1,5 @@
-// /track/<token>: where somebody is, for whoever has the link. The page needs no account and shows no name and no address: only one sentence, and the map while it has something to show.
+// /track/<token>: where the technician of a job is, for everybody who has the link. The page needs no account and shows
+// no name and no address: only one sentence, and the map while it has something to show.
 
 import { useEffect, useState } from "preact/hooks";
 import { CalloutError, callPublic } from "../shared/api.ts";
@@ -101,7 +102,7 @@ export function App() {
   );
 }
 
-/** The seconds that are left now: the estimate is as old as the object. */
+/** Return the seconds that are left now. The estimate in `shared` was made when the server sent `shared`. */
 function etaNow(shared: SharedJob): number {
   return Math.max(10, (shared.eta_s ?? 0) - (clock.value - Date.parse(shared.as_of)) / 1000);
 }

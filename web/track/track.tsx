@@ -1,4 +1,4 @@
-// The entry of /track/<token>: one job, for whoever has the link.
+// The entry of /track/<token>: one job, for everybody who has the link.
 
 import "../shared/theme.css";
 import { render } from "preact";

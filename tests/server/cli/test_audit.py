@@ -120,7 +120,7 @@ async def test_verify_compares_with_the_published_head(tmp_path: Path) -> None:
 async def test_a_restore_takes_the_published_head_along(tmp_path: Path) -> None:
     """`callout restore` compares the signed heads of `--head`, of the snapshot and of the new data directory, and
     writes the newest one to the place where the archiver reads it. The archiver then begins a new tree with it. A
-    `--head` without a signed head, or with one of another installation, is refused before anything is written.
+    file of `--head` without a signed head, or with one of another installation, is refused before anything is written.
     """
     create_data_dir(tmp_path / "snapshot")
     installation = read_installation(tmp_path / "snapshot" / "callout.db")

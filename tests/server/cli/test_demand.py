@@ -113,8 +113,8 @@ def hills_file(path: Path) -> str:
 def test_clusters_are_the_centres_and_the_same_in_both_halves(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two centres give two clusters, the larger one first. Both halves of the file and two runs give the same
-    clusters.
+    """Requests around two centres give two clusters, the larger one first. Both halves of the file and two runs give
+    the same clusters.
     """
     file, results = hills_file(tmp_path / "hills.csv"), []
     for _ in range(2):

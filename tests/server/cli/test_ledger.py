@@ -22,8 +22,8 @@ PAYMENT = {"id": "pay_1", "status": "captured", "amount": 7, "currency": "USD"}
 
 
 async def test_books_without_an_event_are_found(tmp_path: Path) -> None:
-    """Without a database the command fails. Empty books are good. An archived capture that is not in them is named, and
-    so is an entry that no event explains.
+    """Without a database the command fails. An empty ledger has no error. The command names an archived capture that is
+    not in the ledger, and an entry of the ledger that no event explains.
     """
     missing = await run_callout("ledger", "check", "--data", str(tmp_path / "none"))
     assert missing.code != 0 and "no database" in missing.err

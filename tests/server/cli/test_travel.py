@@ -61,8 +61,9 @@ def test_rides_with_places_are_learnt(header: str, tmp_path: Path, capsys: pytes
 
 
 def test_rides_between_zones_have_the_length_of_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Zones without places need a distance, which is by road, and the output says so. With the places of the zones the
-    straight distance is used, and the errors with the road distance are printed too.
+    """If the file has zones without their places, it must have the distance by road, and the output says that this
+    distance is used. With the places of the zones the straight distance is used, and the errors by road distance are
+    printed too.
     """
     rows = ["pickup,dropoff,PULocationID,DOLocationID,trip_distance"]
     rows += [
@@ -78,7 +79,8 @@ def test_rides_between_zones_have_the_length_of_the_way(tmp_path: Path, capsys: 
 
 def test_points_of_a_cab_show_the_errors_on_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The positions of a cab with its occupation, and a table of points with the name of each ride, are read as rides.
-    The errors are printed by the time that was left. A ride with a gap of more than five minutes is left out.
+    The errors are printed for each range of the time that was left. A ride with a gap of more than five minutes is left
+    out.
     """
     named, cab = ["ride,lat,lon,time"], []
     for at, (began, ended, north, east) in enumerate(rides()):

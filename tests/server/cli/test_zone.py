@@ -1,4 +1,6 @@
-"""``callout zone``: an operator closes a zone, which stays closed over every loss, and opens it again."""
+"""``callout zone``: an operator closes a zone and opens it again. Until then the zone stays closed, whatever Redis
+loses.
+"""
 
 from __future__ import annotations
 

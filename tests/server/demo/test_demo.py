@@ -26,7 +26,9 @@ from tests.support.wait import wait_until
 
 END_WITHIN_S = 60.0
 SERVER_WORDS = "exit_with_parent serve"
-"""In the command line of the server of a demo: of its parent, which has the lowest process id, and of its children."""
+"""Words in the command line of a demo's server: of its parent process, which has the lowest process id, and of its
+children.
+"""
 
 
 def demo_arguments(data: Path, *more: str) -> tuple[str, ...]:

@@ -56,9 +56,9 @@ async def test_without_its_library_or_port_tls_cannot_start(tmp_path: Path, monk
 async def test_a_phone_reaches_the_server_with_tls(
     server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who trusts the authority of the demo reaches the server by TLS. The real address of the other end is known by the
-    port that the server sees, and for a while after the end of the connection: the server may still work on a
-    request of it, which would else be a request of this machine.
+    """A client that trusts the demo's certificate authority reaches the server by TLS. The forwarder knows the real
+    address of the client by the port that the server sees, also for a while after the connection has ended. Otherwise a
+    request that the server still handles would count as one of this machine.
     """
     monkeypatch.setattr(tls, "PEER_KEPT_S", 0.5)
     failures: list[dict[str, object]] = []
@@ -90,7 +90,9 @@ def printed(reach: Reach, *, is_terminal: bool) -> str:
 
 
 def test_the_box_has_addresses_logins_and_a_code_for_a_phone() -> None:
-    """A terminal gets a box with a QR code, a file plain lines. Both say how one reaches it and who may sign in."""
+    """On a terminal the demo prints a box with a QR code, in a file plain lines. Both have the addresses of the demo
+    and the logins.
+    """
     box, lines = printed(Reach(), is_terminal=True), printed(Reach(), is_terminal=False)
     for text in (box, lines):
         assert all(

@@ -1,4 +1,4 @@
-"""Acts of a visitor in a running demo: sign in with one click, see the town, and cause faults."""
+"""What a visitor does in a running demo: sign in with one click, see the town, and cause faults."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Demo:
 
 
 class Guest:
-    """A visitor with a session of one click and a connection of their own."""
+    """A visitor who signed in with one click and has a connection."""
 
     def __init__(self, demo: Demo, role: str) -> None:
         self._demo, self._role = demo, role
@@ -128,7 +128,9 @@ async def test_a_server_that_is_no_demo_has_no_such_routes(server: RunningServer
 
 
 async def test_a_page_of_another_site_is_refused(demo: Demo) -> None:
-    """The server reports the caller to the demo: another Host, another Origin, or a form is `forbidden`."""
+    """The server asks the demo about each caller. A request with another Host, with another Origin or from a form is
+    `forbidden`.
+    """
     for path in ("/demo/login", "/demo/faults/pause_redis"):
         for headers in (
             {"host": "stranger.example"},

@@ -69,6 +69,6 @@ class Console:
             del self.things[name]
 
     async def until(self, condition: Callable[[Things], Any]) -> None:
-        """Apply frames until the things fulfil the condition."""
+        """Apply frames until the things on the map fulfil the condition."""
         while not condition(self.things):
             await self.next_frame()

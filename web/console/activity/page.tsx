@@ -1,4 +1,4 @@
-// The log as it flows, with filters, and the check of the audit tree.
+// The events of the log as they arrive, with filters, and the check of the audit tree.
 
 import { signal } from "@preact/signals";
 import { timeOfDay } from "../../shared/time.ts";

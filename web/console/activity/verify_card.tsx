@@ -1,4 +1,4 @@
-// Verification of the audit tree by one click.
+// A card with a button that verifies the audit tree.
 
 import { signal } from "@preact/signals";
 import type { CalloutError } from "../../shared/api.ts";

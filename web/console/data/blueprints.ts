@@ -37,7 +37,8 @@ export class Blueprints {
     return this.byName.value[job.blueprint]?.commands.find((command) => command.name === name);
   }
 
-  /** The command by which ops move a job on that nobody else can move and that looks for nobody: a placed order waits to be
+  /** The command with which ops move a job to its next state, if nobody else can and the job searches for no
+   * technician: a placed order waits to be
    * confirmed. Null if the job does not wait for ops. */
   waitsForOps(job: Job): Command | null {
     const state = this.state(job);

@@ -1,4 +1,5 @@
-// The jobs of the zone: read once, then kept current by the events of the log. A job is newer only if its version is higher.
+// The jobs of the zone: read once, then kept current by the events of the log. An event replaces a job only if it has a
+// higher version of the job.
 
 import { signal } from "@preact/signals";
 import type { Api } from "../../shared/api.ts";
@@ -31,7 +32,7 @@ export class Jobs {
 
   constructor(private readonly api: Api) {}
 
-  /** Read all live jobs, and the latest that are over. Rejects with a CalloutError. */
+  /** Read all live jobs, and the latest jobs that have ended. Rejects with a CalloutError. */
   async load(): Promise<void> {
     const phases = [...LIVE_PHASES, "done"] as const;
     const pages = await Promise.all(
@@ -47,7 +48,8 @@ export class Jobs {
     this.changes.value++;
   }
 
-  /** Store a job, unless a newer version is known. Actions stay only if the version is the same. */
+  /** Store a job, unless a newer version is known. The known `actions` remain only if
+   * the version is the same. */
   put(job: Job): void {
     const known = this.byId.get(job.id);
     if (known && known.version > job.version) return;

@@ -1,4 +1,4 @@
-// The log as it flows: the last pushes of the connection, for the activity page.
+// The events of the log as they arrive: the last pushes of the connection, for the activity page.
 
 import { signal } from "@preact/signals";
 import type { Push } from "../../shared/live.ts";

@@ -1,4 +1,5 @@
-// The map of a zone: a snapshot, then what changes. Thousands of changes a second pass here, so nothing of it is a signal:
+// The map of a zone: a snapshot, then what changes. Thousands of changes a second pass here, so the data is in no
+// signal:
 // a reader gets the changes of one frame of the screen at once.
 
 import type { Live, Push } from "../../shared/live.ts";
@@ -47,7 +48,8 @@ export class MapFeed {
     return () => this.#readers.delete(read);
   }
 
-  /** Look at a box. The next snapshot replaces everything. Rejects with a CalloutError. */
+  /** Show this box of the map: subscribe to what is inside. The next snapshot replaces everything. Rejects with a
+   * CalloutError. */
   async look(box: Box): Promise<void> {
     this.#box = box;
     const view = { bbox: box, layers: ["people", "jobs"], every_s: EVERY_S };

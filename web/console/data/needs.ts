@@ -12,7 +12,7 @@ import { isLive, type Jobs } from "./jobs.ts";
 export const NEED_KINDS = ["dispute", "code_locked", "dark", "unfilled", "late", "stalled", "waits_ops"] as const;
 export type NeedKind = (typeof NEED_KINDS)[number];
 
-/** One thing that waits. `since` is in ms; `status` is the job's state at the warning. */
+/** One thing that waits for the staff. `since` is in ms; `status` is the job's state at the warning. */
 export interface Need {
   kind: NeedKind;
   job: string;
@@ -70,13 +70,13 @@ export class Needs {
     if (changed || before !== this.#warnings.size + this.#disputes.size) this.changes.value++;
   }
 
-  /** Hide one until it happens again. */
+  /** Hide one warning until it happens again. */
   dismiss(need: Need): void {
     this.#dismissed.add(keyOf(need));
     this.changes.value++;
   }
 
-  /** Return what waits now, the gravest kind first, then the oldest. The caller must have read the changes. */
+  /** Return what waits now, the gravest kind first, then the oldest. The caller must have read `changes`. */
   all(): Need[] {
     const found = [...this.#disputes.values()];
     for (const need of this.#warnings.values()) if (this.#holds(need)) found.push(need);

@@ -13,7 +13,7 @@ export class People {
 
   constructor(private readonly api: Api) {}
 
-  /** Rejects with a CalloutError. */
+  /** Read all technicians and services. Rejects with a CalloutError. */
   async load(): Promise<void> {
     const [technicians, services] = await Promise.all([
       this.api.list("GET /v1/technicians", { limit: MAX_TECHNICIANS }),

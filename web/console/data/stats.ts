@@ -17,7 +17,7 @@ export class Stats {
     document.addEventListener("visibilitychange", () => this.#schedule(0));
   }
 
-  /** Read the figures as long as somebody shows them. Return a function that ends this. */
+  /** Read the figures as long as a part of the page shows them. Return a function that ends this. */
   follow(): () => void {
     this.#readers++;
     this.#schedule(0);

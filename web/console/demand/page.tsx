@@ -1,4 +1,4 @@
-// Demand: where requests are expected, as cells on the map, by the hour, and as a table.
+// The page of demand: how many requests are expected in each area in each hour, as cells on a map and as a table.
 
 import { signal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";

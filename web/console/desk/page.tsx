@@ -1,4 +1,4 @@
-// The desk: disputes by age, and the chats of jobs by what is unread. Whoever takes a dispute is its mediator.
+// The desk: disputes by age, and the chats of jobs with unread messages first. Whoever takes a dispute is its mediator.
 
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";

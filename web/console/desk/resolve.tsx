@@ -1,4 +1,5 @@
-// Resolve a dispute: the job goes on, is cancelled, or counts as completed. Only outcomes that its blueprint has.
+// Resolve a dispute: the job goes on, is cancelled, or counts as completed. The form offers only outcomes that the
+// job's blueprint declares.
 
 import { signal } from "@preact/signals";
 import type { CalloutError } from "../../shared/api.ts";

@@ -14,7 +14,7 @@ import { PersonChoice } from "../people/choice.tsx";
 
 const WITH_PERSON = ["assign", "reassign"];
 const GRAVE = ["cancel", "unassign", "suspend"];
-/** Commands that other parts of the page give: a dispute is resolved at its outcome. */
+/** Commands whose buttons are in other parts of the page: those that end a dispute. */
 const ELSEWHERE = /^(resolve|thaw)/;
 
 /** The job and the command whose form is open. It stays open if the job changes. If the command is then not allowed, the server refuses it. */

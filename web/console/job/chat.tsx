@@ -1,4 +1,5 @@
-// The chat room of a job, as a member of the staff sees it. Reading is noted in the audit; to write, one joins the room.
+// The chat room of a job, as a member of the staff sees it. The audit records that they read it. They must join the
+// room before they can write.
 
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";

@@ -16,7 +16,7 @@ const BAND_H = 34;
 const WAVE_H = 16;
 /** A band or bar narrower than this, in thousandths of the chart, has no text. */
 const MIN_TEXT = 90;
-/** How long the last wave is drawn: nothing says when it ends. */
+/** The length in ms with which the last wave is drawn, because no event says when it ends. */
 const LAST_WAVE_MS = 15_000;
 const MAX_DECLINED = 200;
 
@@ -133,7 +133,8 @@ function Chart({ console, job, history, waves, declined }: Parts & { console: Co
   );
 }
 
-/** Place an element by percent: styles as attributes are forbidden by the page's policy, as properties they are not. */
+/** Place an element by percent. The style is set as a property, because the page's security policy forbids `style`
+ * attributes. */
 function placed(left: number, width: number) {
   return (element: HTMLElement | null) => {
     if (!element) return;

@@ -1,4 +1,4 @@
-// Several jobs at once: cancel them, or offer them anew. Each job answers for itself.
+// Cancel several jobs at once, or offer them again. Each job has a result of its own.
 
 import { signal } from "@preact/signals";
 import { CalloutError } from "../../shared/api.ts";

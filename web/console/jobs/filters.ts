@@ -1,4 +1,5 @@
-// The filters of the jobs page, which are in the address: a link shows the same jobs to somebody else.
+// The filters of the jobs page, which are stored in the page's address. So a link shows the same jobs to another
+// person.
 
 import { go, place, queryNow } from "../../shared/router.ts";
 import type { Job } from "../../shared/schema.ts";
@@ -30,7 +31,8 @@ interface Staged {
 
 const WAY = /way|transit|travel|depart/;
 
-/** The column in which a job stands: nobody has it, somebody has it, is on the way, works, or it is over. */
+/** The column in which a job stands: nobody has the job, a technician has it, they are on the way, they work, or it is
+ * over. */
 export function columnOf(job: Staged): ColumnName {
   if (job.phase === "done" || job.phase === "closed") return "done";
   if (!job.technician || job.asked) return "unassigned";

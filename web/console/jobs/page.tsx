@@ -1,4 +1,4 @@
-// The jobs: one set, as a board on which cards move by themselves, as a table, or on a map.
+// The page of jobs: the same jobs as a board whose cards move by themselves, as a table, or on a map.
 
 import { signal } from "@preact/signals";
 import type { Job } from "../../shared/schema.ts";

@@ -1,4 +1,4 @@
-// The jobs as a table whose columns sort.
+// The jobs as a table. A click on the head of a column sorts it.
 
 import type { Job } from "../../shared/schema.ts";
 import { money } from "../../shared/money.ts";

@@ -1,4 +1,4 @@
-// Tell everybody of some roles something: that the business is closed, or a promotion.
+// Send an announcement to all users of some roles, such as that the business is closed, or a promotion.
 
 import { signal } from "@preact/signals";
 import type { CalloutError } from "../../shared/api.ts";

@@ -1,4 +1,4 @@
-// How many jobs and people are in which state, in view. A count is a filter of the map.
+// How many jobs and people in view are in each state. A click on a count filters the map.
 
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
@@ -7,7 +7,7 @@ import { isJob, isPerson } from "../data/map_feed.ts";
 import { tc } from "../i18n/texts.ts";
 import { columnOf } from "../jobs/filters.ts";
 
-/** What the map shows alone: `jobs:way`, `people:free`; "" is everything. */
+/** The only kind that the map shows, such as `jobs:way` or `people:free`; "" shows everything. */
 export const only = signal("");
 
 const NAMES = [

@@ -12,7 +12,7 @@ const GLIDE_MS = 600;
 const FRAME_MS = 30;
 /** How near to a dot counts as on it, in pixels. */
 const TOUCH_PX = 9;
-/** So many dots have the full size. */
+/** Up to this number of dots, each has the full size. */
 const FEW = 1500;
 const NAMES_ZOOM = 14;
 const MAX_NAMES = 300;
@@ -84,7 +84,8 @@ export class Dots {
     this.#request();
   }
 
-  /** Show the dots of one state only (null: of all), the dots at all, and their names. */
+  /** Set what is shown: the dots of one `state` only (null: of all), whether there are `dots`, and whether they have
+   * `names`. */
   show(only: { state: string | null; dots: boolean; names: boolean }): void {
     this.#only = only;
     this.#request();
@@ -141,7 +142,7 @@ export class Dots {
     if (now < this.#glidesUntil) this.#request();
   };
 
-  /** Draw now: also while the map moves, so that the dots move with it. */
+  /** Draw now. This is also called while the map moves, so that the dots move with the map. */
   #draw = (): void => {
     this.#drawnAt = document.timeline.currentTime as number;
     this.draws += 1;

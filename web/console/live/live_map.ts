@@ -77,7 +77,7 @@ export class LiveMap {
     this.#applyView();
   }
 
-  /** Apply what is hidden and filtered to the layers, also to those of a new style. */
+  /** Apply the hidden layers and the filter to all layers, also to those of a new style. */
   #applyView(): void {
     const [kind, value] = this.#only.split(":");
     const isHidden = (name: LayerName) => this.#hidden.has(name);
@@ -116,7 +116,7 @@ export class LiveMap {
     return this.map.queryRenderedFeatures(box, { layers: ["jobs"] })[0]?.properties.id;
   }
 
-  /** Draw the line of a job that is dragged, thick over somebody who can get it. */
+  /** Draw the line from a job to the mouse that drags it. The line is thick above a person who can get the job. */
   showDrag(job: string, place: Place, over?: string): void {
     const from = this.console.map.things.get(job);
     if (!from) return;
@@ -211,7 +211,7 @@ export class LiveMap {
     this.#timer = setTimeout(() => this.#look(), LOOK_WAIT_MS);
   }
 
-  /** Subscribe to what is in view and a little around it; nothing while the view stays inside. */
+  /** Subscribe to what is in view and a little around it. Do nothing while the view stays inside that box. */
   #look(): void {
     const bounds = this.map.getBounds();
     const [w, s, e, n] = [bounds.getWest(), bounds.getSouth(), bounds.getEast(), bounds.getNorth()];

@@ -21,7 +21,8 @@ const GRAVE: NeedKind[] = ["dispute", "code_locked", "dark"];
 interface NeedsListProps {
   console: Console;
   show: (job: string) => void;
-  /** In the sheet of the bell, which has the title: shows the live page for a step that is taken there. */
+  /** Show the live page, for a step that must be taken there. Given only if the list is in the bell's dialog, which has
+   * its own title. */
   toLive?: () => void;
 }
 

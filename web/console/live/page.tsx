@@ -1,4 +1,4 @@
-// Live: the map of the zone, what needs somebody, and the figures of the moment.
+// The live page: the map of the zone, what waits for the staff, and the present figures.
 
 import { signal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";

@@ -65,7 +65,7 @@ function PersonPanel({ console, person }: { console: Console; person: MapPerson 
   );
 }
 
-/** What keeps a technician from offers, in words. */
+/** The reasons why a technician gets no offers, in words. */
 export function Why({ console, id }: { console: Console; id: string }) {
   const loaded = useLoaded(() => console.api.call("GET /v1/technicians/{id}/why", { params: { id } }), [id]);
   return (

@@ -1,5 +1,5 @@
 // Give a job to somebody: by dragging it onto a person on the map, or by choosing a person. The confirmation says what
-// happens to the one who has it.
+// happens to the technician who has the job.
 
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";

@@ -14,7 +14,7 @@ export function toggleSound(): void {
   if (soundIsOn.value) play();
 }
 
-/** Sound once if a name is new. The first list is known to the user already: they see it. */
+/** Sound once if a name is new. The first list makes no sound, because the user sees it when the page opens. */
 export function ring(names: string[]): void {
   const isNew = known !== null && names.some((name) => !known!.has(name));
   known = new Set(names);

@@ -1,4 +1,4 @@
-// Choose a technician for a job: those who offer its service first, each with their load and what speaks against them.
+// Choose a technician for a job: those who offer its service first, each with their load and the objections to them.
 
 import { signal } from "@preact/signals";
 import { Chip, Field } from "../../shared/ui/parts.tsx";
@@ -25,7 +25,7 @@ function awayOf(console: Console, job: Job, id: string): number {
   return person && isPerson(person) ? metresBetween(person, job) : Infinity;
 }
 
-/** What is known to speak against a technician; the server decides. */
+/** Return the known reasons why a technician should not get the job. The server decides. */
 export function objectionsOf(job: Job, who: Technician): string[] {
   return [
     !who.online && "offline",

@@ -1,4 +1,4 @@
-// The technicians: load, rating, and what keeps each from work, as chips.
+// The technicians: load, rating, and as chips the reasons why each gets no work.
 
 import { signal } from "@preact/signals";
 import { go } from "../../shared/router.ts";
@@ -16,7 +16,7 @@ const MAX_ROWS = 300;
 const MAX_SERVICES = 2;
 const STATES = ["online", "offline", "blocked"] as const;
 
-/** What is known to keep a technician from work. */
+/** Return the known reasons why a technician gets no work. */
 export function blockersOf(who: Technician): string[] {
   return [
     !who.services.length && "profile_incomplete",

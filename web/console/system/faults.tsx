@@ -1,4 +1,4 @@
-// Faults of a demo: break something, and watch the counters that must stay 0.
+// The faults of a demo: the visitor kills a gateway, cuts connections or pauses Redis, and watches the counters that must stay 0.
 
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
@@ -84,7 +84,7 @@ export function Faults() {
   );
 }
 
-/** The promise in the bar of a demo: computed from what the clients received. */
+/** One line in the bar of a demo: whether a job had two holders or an event was lost or doubled, by what the clients received. */
 export function CounterLine() {
   const found = useCounters();
   if (!found) return null;

@@ -1,4 +1,4 @@
-// German.
+// The texts of the pages in German.
 
 import type { Texts } from "./i18n.ts";
 

@@ -84,7 +84,7 @@ export function Card(
 
 export type ChipState = "open" | "assigned" | "active" | "done" | "closed" | "danger";
 
-/** A state by form, word and colour. `state` is the phase of a job, or `danger`. */
+/** A small label that shows a state by form, word and colour. `state` is the phase of a job, or `danger`. */
 export function Chip({ state, children }: { state?: ChipState; children: ComponentChildren }) {
   return <span class="chip" data-state={state} data-plain={state ? undefined : true}>{children}</span>;
 }

@@ -20,8 +20,8 @@ TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 LARGEST_FILES_LIST = ROOT / "tests" / "largest_files.txt"
 """The files over the limit, one a line: path and the number of lines that the file may have."""
 FILE_LIMIT, TEST_LIMIT, FUNCTION_LIMIT = 250, 350, 60
-"""The most lines of a source file and of a test file that is not on the list, and of a function. Nothing else states
-them."""
+"""The most lines of a source file and of a test file that is not on the list, and of a function. No other file contains
+these numbers."""
 SHRUNK_BY = 30
 """A file that is this many lines shorter than its number in the list gets a lower number, or leaves the list."""
 

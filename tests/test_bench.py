@@ -1,5 +1,5 @@
-"""Each benchmark runs with tiny numbers and without peers, so that a broken benchmark is noticed. The figures mean
-nothing.
+"""Each benchmark runs with tiny numbers and without peers, so that a broken benchmark is noticed. The measured
+figures have no meaning.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / room / "README.md" for r
 
 
 def is_written(path: Path) -> bool:
-    """Return whether somebody wrote the file: what `make web` installs and builds is no source."""
+    """Return whether a person wrote the file. Files that `make web` installs or builds are no sources."""
     return not {"node_modules", "built"} & set(path.parts) and path.name != "schema.ts"
 
 

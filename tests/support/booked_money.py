@@ -17,11 +17,11 @@ from engine.sql.schema import technicians, users
 from engine.types import DEFAULT_ZONE
 
 FIRST_SEQ = 10**12
-"""Beyond every seq of a test's log."""
+"""The seq of the first entry, which is above every seq of a test's log."""
 
 
 def fee_of(amount: int, per_mille: int) -> int:
-    """Return the fee for an amount, rounded to minor units; a half is the technician's."""
+    """Return the fee for an amount, rounded to minor units. Half a unit is rounded in favour of the technician."""
     return -(-(2 * amount * per_mille - 1000) // 2000)
 
 

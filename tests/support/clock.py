@@ -9,7 +9,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE
 
 ADVANCE_SCRIPT = "redis.call('HINCRBY', KEYS[1], 'skew', ARGV[1]) return redis.call('HINCRBY', KEYS[1], 'now', ARGV[1])"
-"""Not a transaction: on a cluster redis-py leaves the connection of one open."""
+"""A script and no transaction, because on a cluster redis-py leaves the connection of a transaction open."""
 
 
 async def advance(engine: Engine, seconds: float) -> None:

@@ -10,7 +10,7 @@ from tests.support.random_blueprints import NEEDED_PHOTOS
 
 PRICE = 5
 PARTIAL_AMOUNT = 3
-"""The amount that was captured before, if not the whole price was."""
+"""The amount that was captured before the command, if the price was captured only in part."""
 
 
 class JobCase(msgspec.Struct, frozen=True):
@@ -37,7 +37,8 @@ class Effects:
     def __init__(self, blueprint: Blueprint, case: JobCase) -> None:
         self.blueprint, self.status, self.hold, self.locked = blueprint, case.state, case.hold, False
         self.paid = self.net = PRICE if case.paid else PARTIAL_AMOUNT
-        """The amount that pays for the job, and the captured amount. A requested refund reduces the first one."""
+        """``paid`` is the amount that pays for the job; a requested refund reduces it. ``net`` is the captured amount.
+        """
         self.has_holder = blueprint.phase(case.state) not in ("open", "closed")
         self.names = {*case.marked, case.state}
         self.kinds: list[str] = []

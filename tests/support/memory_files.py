@@ -1,5 +1,5 @@
-"""Temporary files of the tests in memory: databases sync each commit, which takes milliseconds on a disk. The
-difference matters only after a power cut, which no test of this kind makes.
+"""Put the temporary files of tests in memory. Databases sync each commit, which takes milliseconds on a disk and almost
+no time in memory. The sync matters only after a power cut, which these tests do not simulate.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
 MIN_FREE_BYTES = 4 * 2**30
-"""With less free memory the files are on the disk."""
+"""If less memory is free, the temporary files are on the disk."""
 
 
 def use_memory_for_files() -> None:

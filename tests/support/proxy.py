@@ -14,10 +14,10 @@ Direction = Literal["requests", "replies"]
 
 class Proxy:
     """A proxy that forwards connections to ``target``. ``drop_next``: close the connection in place of the next reply
-    that contains these bytes. ``drop_in``: forward so many replies, and close the connection in place of the next one.
-    ``dropped``: how many replies were dropped. ``delay_s``: how long everything is delayed. ``swallows``: bytes in this
-    direction never arrive, and no connection is closed. ``refuses``: new connections are closed at once. ``flows``:
-    while it is not set, replies wait in the proxy.
+    that contains these bytes. ``drop_in``: forward this number of replies, and close the connection in place of the
+    next one. ``dropped``: how many replies were dropped. ``delay_s``: how long everything is delayed. ``swallows``:
+    bytes in this direction never arrive, and no connection is closed. ``refuses``: new connections are closed at once.
+    ``flows``: while it is not set, replies wait in the proxy.
     """
 
     def __init__(self, target: str) -> None:

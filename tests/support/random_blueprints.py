@@ -50,7 +50,7 @@ def states_for(mode: str, *, signs: bool) -> dict[str, Any]:
 
 def commands_for(mode: str, *, signs: bool) -> dict[str, dict[str, Any]]:
     """Return a command of each kind that the search mode allows, each with its own event. If the customer ``signs``,
-    the job is done and paid after that alone.
+    only the signature leads to the end of the work and to the payment.
     """
     over = ["agreed"] if signs else ["working"]
     running, ops = ["wanted", "held", "working"], ["ops", "engine"] if mode == "allocate" else ["ops"]
@@ -88,8 +88,8 @@ def commands_for(mode: str, *, signs: bool) -> dict[str, dict[str, Any]]:
 
 @st.composite
 def random_blueprint(draw: st.DrawFn, mode: str, *, signs: bool) -> Blueprint:
-    """Draw a blueprint with guards and effects at each place where the linter allows them. Its customer ``signs``, or
-    its money is asked for by any command.
+    """Draw a blueprint with guards and effects at each place where the linter allows them. Either its customer
+    ``signs``, or any of its commands may request a payment.
     """
     specs = commands_for(mode, signs=signs)
     for name in specs.keys() & HOLDER_COMMANDS:
@@ -98,7 +98,7 @@ def random_blueprint(draw: st.DrawFn, mode: str, *, signs: bool) -> Blueprint:
         specs["capture"]["from"] = draw(st.sampled_from((["working"], ["held", "working"])))
     for name, command in specs.items():
         command.update(draw(guards_and_effects(name, command, signs=signs)))
-    if signs:  # what is held must be charged
+    if signs:  # an amount that is held must be charged later
         specs["sign"]["charges"] |= any(command.get("holds") for command in specs.values())
     raw = {"name": "drawn", "version": 1, "title": "Drawn", "states": states_for(mode, signs=signs), "commands": specs}
     events = {command["event"] for command in specs.values()} | {"job.created", "job.status", "job.unassigned"}

@@ -55,7 +55,8 @@ def _recorded(method: Any) -> Any:
 
 
 _functions: dict[int, tuple[CodeType, str]] = {}
-"""The code objects that were seen, by their ids, and the engine's function of each. To hash one takes long."""
+"""The code objects that were seen and the engine's function of each. The key is the object's id, because a hash of a
+code object takes long."""
 
 
 def _engine_function(code: CodeType) -> str:

@@ -70,7 +70,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def _send(self, *command: Any) -> Awaitable[Any]:
         store = self.engine.store
-        has_key = len(command) > 1  # TIME has none
+        has_key = len(command) > 1  # the command TIME has no key
         return store.command(*command) if has_key else store.command_on(next(iter(store.shards.all)), *command)
 
     def live_hash(self, key: str) -> Record:

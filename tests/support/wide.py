@@ -1,7 +1,7 @@
 """A server of several real processes, for tests that otherwise run a whole server in their own process.
 
-``CALLOUT_TEST_WORKERS=2`` runs them with so many gateways, ``CALLOUT_TEST_SPLIT=1`` with a process for each role. A
-test that changes constants of modules in its own process cannot run so: ``needs_own_process`` skips it.
+``CALLOUT_TEST_WORKERS=2`` runs them with two gateways, ``CALLOUT_TEST_SPLIT=1`` with a process for each role. A
+test that changes constants of modules in its own process cannot run with such a server: ``needs_own_process`` skips it.
 """
 
 from __future__ import annotations

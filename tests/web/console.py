@@ -17,7 +17,7 @@ from tests.support.http import open_http
 
 PASSWORD = "a long pass phrase"
 EAST, WEST = {"lat": HERE["lat"], "lon": HERE["lon"] + 0.02}, {"lat": HERE["lat"], "lon": HERE["lon"] - 0.02}
-"""Some 1.4 km from ``HERE``: far enough to be apart on a map of the town."""
+"""Each is about 1.4 km from ``HERE``, far enough to be apart on a map of the town."""
 
 
 class Town(NamedTuple):

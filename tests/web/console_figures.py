@@ -1,7 +1,7 @@
 """Measure the live page of the console, and print the figures: ``python -m tests.web.console_figures [--minutes 2]``.
 
-A real server serves the page. Its map frames are dropped on the way, and made ones come instead: a snapshot of many
-people, then two frames a second with the changes. So the page's own work is measured, and not the server's. The
+A real server serves the page. A relay drops the server's map frames and sends artificial ones instead: a snapshot of
+many people, then two frames a second with the changes. So the page's own work is measured, and not the server's. The
 figures are those of Chromium's main thread (CDP ``Performance.getMetrics``) on a map in software GL.
 """
 
@@ -41,7 +41,7 @@ SPREAD = 0.08
 
 
 class Feed:
-    """Made frames of a map with ``people`` people, of whom ``changes`` move each second."""
+    """Artificial frames of a map with ``people`` people, of whom ``changes`` move each second."""
 
     def __init__(self, people: int, changes: int) -> None:
         self._rng = random.Random(1)

@@ -27,7 +27,7 @@ WIDER_THAN = """
 const widerThan = (width) => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("*")]
   .filter((each) => each.getBoundingClientRect().right > width + 1).map((each) => each.outerHTML.slice(0, 90));
 """
-"""A function that names what is cut off at the side of the page."""
+"""A JavaScript function that returns the elements which reach beyond the right edge of a page of this width."""
 
 
 class Phone:

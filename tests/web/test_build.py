@@ -51,7 +51,7 @@ def test_without_deno_the_build_says_so(checkout: Path, web: ModuleType, monkeyp
 def test_a_failed_build_says_why_and_leaves_no_pages(
     checkout: Path, web: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A build whose packages cannot be had fails with one line, and builds nothing half."""
+    """A build whose packages cannot be downloaded fails with one line, and leaves no incomplete pages."""
     script = checkout / "deno"
     script.write_text("#!/bin/sh\necho 'Download of preact' >&2\necho 'error: no route to the registry' >&2\nexit 1\n")
     script.chmod(0o755)
@@ -62,7 +62,9 @@ def test_a_failed_build_says_why_and_leaves_no_pages(
 
 
 def test_a_build_is_done_again_only_for_other_inputs(checkout: Path, web: ModuleType) -> None:
-    """What was built from the same files is not built again: the types of the interface are no input, a page is."""
+    """The pages are not built again from the same inputs. The file of the interface's types is no input; a page's
+    source is.
+    """
     built = checkout / web.BUILT
     built.mkdir(parents=True)
     assert not web.is_built(checkout)

@@ -19,7 +19,7 @@ CITY: FloatRect = {"x": 220.0, "y": 200.0, "width": 580.0, "height": 440.0}
 
 
 async def claims_of(page: Page) -> int:
-    """Return the claims of the promise in the bar of the console; 0 while it is not there."""
+    """Return the number of claims that the bar of the console shows; 0 while it shows none."""
     text = " ".join(await page.raw.locator(".promise").all_inner_texts())
     assert not text or "0 doubled" in text, text
     found = re.search(r"([\d,.]+) claims", text)
@@ -48,7 +48,7 @@ async def test_a_strangers_first_minute(browser: Browser, tmp_path: Path) -> Non
         await _work_in_the_frame(page)
         assert page.find_flaws() == []
 
-        page.expected_errors = ("ERR_", "WebSocket")  # of what the killed gateway did not answer
+        page.expected_errors = ("ERR_", "WebSocket")  # errors of requests that the killed gateway did not answer
         await page.raw.get_by_role("link", name="System").click()
         await page.raw.get_by_role("button", name="Kill a gateway").click()
         before = await claims_of(page)
@@ -72,7 +72,9 @@ async def _book_in_the_frame(page: Page) -> None:
 
 
 async def _work_in_the_frame(page: Page) -> None:
-    """*Be a technician*: one click signs in. The app is told of other people's jobs, and asks for none of them."""
+    """*Be a technician*: one click signs in. The app receives events of other people's jobs, and sends no request for
+    these jobs.
+    """
     await page.raw.get_by_role("button", name="Be a technician").click()
     phone = page.raw.frame_locator("iframe")
     await phone.get_by_role("button", name="Technician").click()

@@ -1,4 +1,4 @@
-"""A stranger's first minute: the start page, and the doors behind it."""
+"""The start page, and the apps to which it leads."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ async def test_a_technician_who_moves_over(border: Scenario) -> None:
 
 
 async def test_a_technician_who_comes_back_goes_on_counting(border: Scenario) -> None:
-    """A technician who comes back to a zone has there the numbers of offers and accepted jobs that SQL has for them, as
-    after a rebuild. In the other zone the numbers begin at zero.
+    """A technician who comes back to a zone has there the same numbers of offers and accepted jobs as SQL
+    has for them, as after a rebuild. In the other zone the numbers begin at zero.
     """
     engine, service = border.server.engine, await border.create_service()
     customer, technician = (

@@ -129,7 +129,7 @@ async def test_the_doctor_reports_what_no_declared_zone_has(border: Scenario, tm
 
 
 async def test_a_server_with_a_wrong_declaration_does_not_start(tmp_path: Path) -> None:
-    """`callout serve` ends with 2 and one line that has every problem of the zones, before it starts anything."""
+    """`callout serve` ends with exit code 2 and one line that has all problems of the zones. It starts nothing."""
     (tmp_path / "callout.toml").write_text("[zones.West]\n[zones.east]\npolygon = 'none.geojson'\n")
     done = await run_callout("serve", "--zones", "south", "--data", str(tmp_path / "data"), cwd=tmp_path)
     assert done.code == 2 and not (tmp_path / "data").exists()
@@ -140,7 +140,7 @@ async def test_a_server_with_a_wrong_declaration_does_not_start(tmp_path: Path) 
 async def test_a_limit_counts_in_all_zones_together(
     settings: Settings, tmp_path: Path, slow_refill: SlowRefill
 ) -> None:
-    """A user who books in several zones has one limit of requests, and not one for each zone."""
+    """A user who books in several zones has one rate limit for all zones together."""
     slow_refill("requests")
     limited = msgspec.structs.replace(declare_zones(settings, tmp_path), limits="on")
     async with run_server(limited) as server, open_http(server.url) as http:

@@ -40,8 +40,8 @@ async def test_a_booking_belongs_to_the_zone_of_its_place(border: Scenario) -> N
 
 
 async def test_an_edit_moves_no_job_to_another_zone(border: Scenario) -> None:
-    """A new place in another zone or outside all is `out_of_area`, and the job stays as it was; a new place in its
-    own zone is accepted.
+    """A new place in another zone or outside all zones is refused as `out_of_area`, and the job does not change. A new
+    place in the job's own zone is accepted.
     """
     service, customer = await border.create_service(), await border.create_person("customer", "Carla")
     job = (await book(customer, service, EAST, blueprint="marketplace"))["job"]
@@ -57,8 +57,8 @@ async def test_an_edit_moves_no_job_to_another_zone(border: Scenario) -> None:
 
 async def test_changed_polygons_move_no_job(border: Scenario) -> None:
     """Where the polygons have changed, a job stays in its zone and can be read and edited as before. Its place may move
-    within its own zone or inside the zone where it lies now, and not to a third one; a new booking there belongs to the
-    new zone.
+    within the job's zone or within the zone where the place lies now, but not to a third zone. A new booking at that
+    place belongs to the zone where the place lies now.
     """
     service, customer = await border.create_service(), await border.create_person("customer", "Carla")
     job = await book_ok(customer, service, WEST, blueprint="marketplace")
@@ -77,8 +77,8 @@ async def test_changed_polygons_move_no_job(border: Scenario) -> None:
 
 async def test_a_zone_that_is_not_declared_any_more_delays_an_erasure(border: Scenario) -> None:
     """A user with events in a zone that is no longer declared cannot be erased: the refusal is `not_erasable` with
-    `zone` in `blockers`, and an erasure that was requested earlier names it too. Other users can be erased, and the
-    user can where the zone is declared."""
+    `zone` in `blockers`, and the status of an earlier erasure request names it too. Other users can be erased. The
+    user can be erased by a server whose settings declare the zone."""
     service, other = await border.create_service(), await border.create_person("customer", "Carl")
     customer = await border.create_person("customer", "Carla")
     job = await book_ok(customer, service, WEST)

@@ -1,7 +1,6 @@
 // One booking: where (a pin in the middle of the map), how, when, and for how much. The browser stores the booking
-// before
-// it sends it. After a lost connection or a reload the browser sends it again with the same key, and the server books
-// it once.
+// before it sends it. After a lost connection or a reload the browser sends it again with the same key, and the server
+// books it once.
 
 import { useState } from "preact/hooks";
 import { t } from "../shared/i18n/i18n.ts";

@@ -26,7 +26,7 @@ export class PhoneApp {
   readonly outbox: Outbox;
   readonly positions: Positions;
   readonly push: BrowserPush;
-  /** The user's jobs by id; those that are over too, while the page is open. */
+  /** The user's jobs by id. Jobs that ended while the page is open stay here. */
   readonly jobs = signal<Map<string, Job>>(new Map());
   readonly offers = signal<Offer[]>([]);
   readonly searches = signal<Map<string, Search>>(new Map());

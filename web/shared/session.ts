@@ -38,8 +38,8 @@ export class Session {
 
   constructor(readonly app: AppName) {}
 
-  /** Find out whether somebody is signed in. The cookie is hidden from scripts, so a mark, the user's id, says whether
-   * there may be one: without it nothing is asked, and a stranger's console shows no refused request. */
+  /** Find out whether somebody is signed in. The cookie is hidden from scripts, so a stored mark, the user's id, says
+   * whether there may be one. Without the mark no request is sent, so a new visitor's console shows no refused request. */
   async start(): Promise<void> {
     while (this.#readMark()) {
       try {

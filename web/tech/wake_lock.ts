@@ -1,6 +1,5 @@
 // The screen stays on while the technician is on the way. The browser drops the wake lock when the page is hidden, so
-// the
-// lock is taken again when the page is shown.
+// the lock is taken again when the page is shown.
 
 import { useEffect } from "preact/hooks";
 

@@ -124,6 +124,6 @@ async def received_messages(client: Client, until: str) -> list[str]:
 
 
 async def types_until_pong(client: Client) -> list[str]:
-    """Return the types of all pushes that the server sent before the reply to a ping; a message as its text."""
+    """Return the types of all pushes that the server sent before the reply to a ping; for a message, its text."""
     await client.request(op="ping")
     return [push["data"].get("message", {}).get("text", push["type"]) for push in client.pushes]

@@ -121,7 +121,7 @@ def test_a_session_that_was_skipped_gets_one_difference() -> None:
 
 
 def test_a_view_waits_for_its_search_and_its_turn() -> None:
-    """There is no frame before the box was searched. The next frames come ``every_s`` apart on average."""
+    """A client gets no frame before the server has searched its box. Later frames come ``every_s`` apart on average."""
     view = MapView(DEFAULT_ZONE, ViewOptions(BOX, LAYERS, 2.0))
     assert not view.is_due(100.0)
     view.is_searched = True

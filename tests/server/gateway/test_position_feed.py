@@ -41,7 +41,7 @@ class JobUnderWay:
         self.node, self.customer, self.driver, self.job = node, customer, driver, job
 
     async def send_fix(self, lat: float, *, ago_s: float | None = None, heading: float | None = None) -> None:
-        """Send a fix as the technician. It was measured ``ago_s`` seconds ago; None: no time, so now."""
+        """Send a fix as the technician. It was measured ``ago_s`` seconds ago; None: it names no time."""
         at = None if ago_s is None else now_ms() - round(ago_s * 1000)
         fix = Fix(lat=lat, lon=-73.99, at=at, heading=heading)
         await live.store_fixes(self.node.engine, self.driver, self.driver.id, [fix])

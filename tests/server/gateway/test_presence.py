@@ -45,7 +45,8 @@ async def nodes(short_lease_settings: Settings) -> AsyncIterator[tuple[Node, Nod
         }
         other = msgspec.structs.replace(short_lease_settings, data=f"{short_lease_settings.data}2", **shared)
         second = await stack.enter_async_context(running_node(other))
-        clock = asyncio.create_task(scheduler.run(first.engine))  # the zone's clock stands still without a scheduler
+        # Without a scheduler, the zone's clock does not advance.
+        clock = asyncio.create_task(scheduler.run(first.engine))
         yield first, second
         clock.cancel()
         await asyncio.gather(clock, return_exceptions=True)
@@ -58,7 +59,7 @@ class Pair:
         self.engine, self.customer, self.technician, self.job = engine, customer, technician, job
 
     async def close_room(self) -> None:
-        """Mark the job's chat room as closed, as the end of `closes_s` does."""
+        """Mark the job's chat room as closed, as the engine does when `closes_s` has passed."""
         room = keys.room(DEFAULT_ZONE, room_of(self.job))
         assert await self.engine.store.redis.hget(room, "state") == b"open"  # type: ignore[misc]
         await self.engine.store.redis.hset(room, "state", "closed")  # type: ignore[misc]

@@ -111,8 +111,8 @@ async def test_unknown_epoch(node: Node, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_cursor_beyond_the_head(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cursor beyond the relay's position waits. If the relay does not reach it in ``WAIT_S``, it is refused as
-    `epoch`.
+    """A client with a cursor beyond the relay's position waits. If the relay does not reach the cursor within
+    ``WAIT_S``, the cursor is refused as `epoch`.
     """
     hello = asyncio.create_task(_connect_reply(node, cursors_at(3)))
     await asyncio.sleep(0)

@@ -82,7 +82,8 @@ async def test_members_talk(node: Node, room: Chat) -> None:
         assert again["repeated"] is True and again["ok"]["message"] == first["ok"]["message"]
         assert (await say(carla, room.room, "Other", "c-1"))["error"]["code"] == "reused_key"
         assert (await say(tom, room.room, "At the door"))["ok"]["message"]["n"] == 2
-        assert (await tom.request(op="read", room=room.room, n=1))["ok"]["n"] == 2  # the own message counts as read
+        # The user's own message counts as read.
+        assert (await tom.request(op="read", room=room.room, n=1))["ok"]["n"] == 2
         shown = (await tom.request(op="join", room=room.room))["ok"]
         assert [message["text"] for message in shown["messages"]] == ["Where are you?", "At the door"]
 

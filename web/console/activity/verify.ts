@@ -1,6 +1,5 @@
 // Check the audit of a zone: is the head of the audit tree signed by a key of the server, is the tree that this browser
-// saw
-// before a part of the present tree, and are the latest events leaves of it?
+// saw before a part of the present tree, and are the latest events leaves of it?
 
 import { readStored, store } from "../../shared/platform.ts";
 import type { AuditHead } from "../../shared/schema.ts";

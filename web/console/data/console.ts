@@ -30,9 +30,9 @@ export class Console {
   readonly error = signal<CalloutError | null>(null);
   readonly loaded = signal(false);
 
-  /** The connection is opened after this: it hears everything from the first event on. */
   #past: Promise<[lon: number, lat: number][]> | undefined;
 
+  /** Create this before the connection is opened, so that no event is missed. */
   constructor(readonly live: Live, readonly zone: string) {
     this.api = live.api;
     this.jobs = new Jobs(this.api);
@@ -76,7 +76,7 @@ export class Console {
     this.#past ??= this.api.call("GET /v1/zones/{zone}/places", { params: { zone: this.zone } })
       .then(({ places }) => places.map(([lat, lon]) => [lon, lat]));
 
-  /** Read everything that this role may see. A refusal is shown, and what was known stays. */
+  /** Read everything that this role may see. If the server refuses, the error is shown, and the earlier data stays. */
   async load(): Promise<void> {
     this.error.value = null;
     const zones = this.api.list("GET /v1/zones").then((found) => {

@@ -1,6 +1,5 @@
 // The map of a zone: a snapshot, then what changes. Thousands of changes a second pass here, so the data is in no
-// signal:
-// a reader gets the changes of one frame of the screen at once.
+// signal: a reader gets the changes of one frame of the screen at once.
 
 import type { Live, Push } from "../../shared/live.ts";
 import type { MapCluster, MapJob, MapPerson } from "../../shared/schema.ts";

@@ -1,6 +1,5 @@
 // The events of a job as the log has them: who did what, and each event's leaf in the audit tree. The data of an event
-// can be read
-// only if the event arrived while this page was open.
+// can be read only if the event arrived while this page was open.
 
 import { dayAndTime } from "../../shared/time.ts";
 import { type Column, Empty, Table } from "../../shared/ui/parts.tsx";

@@ -1,5 +1,5 @@
-// How a job went, to scale: its states as bands, each wave as a bar below with how many people it asked, and each refusal
-// of an offer as a line across the bar. The same is under it as a list of changes.
+// The history of a job as a chart over time: its states as bands, and below them each wave as a bar with the number of
+// people whom it asked. A line across the bar is a refusal of an offer. Under the chart the same changes are a list.
 
 import { known } from "../../shared/i18n/i18n.ts";
 import { ago, clock, dayAndTime, duration } from "../../shared/time.ts";

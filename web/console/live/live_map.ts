@@ -136,7 +136,7 @@ export class LiveMap {
     }
   }
 
-  /** Show the zone where there is no town: its area, or else where its jobs are, or were. */
+  /** If the server has no town of a demo, move the map to the area of the zone, or else to its present or past jobs. */
   #fit(city: CityMap): void {
     const zone = this.console.zones.peek().find(({ name }) => name === this.console.zone);
     const corners = ((zone?.polygon?.coordinates ?? []) as unknown[]).flat(Infinity) as number[];

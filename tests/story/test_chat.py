@@ -82,7 +82,7 @@ async def test_the_two_talk(talk: Talk) -> None:
     assert (opened["job"], opened["state"], opened["n"], opened["last"]) == (talk.job, "open", 0, None)
     assert talk.booked["job"]["room"] == room
 
-    # 2. A member joins, and the others receive it at the first time.
+    # 2. A member joins twice. The others receive the event only for the first time.
     for _ in range(2):
         joined = (await carla.socket.request("join", room=room))["ok"]
         assert (joined["room"]["id"], joined["messages"]) == (room, [])
@@ -169,8 +169,9 @@ async def test_who_is_away_is_notified_once_until_they_read(talk: Talk) -> None:
 
 
 async def test_a_client_comes_back_and_misses_nothing(scenario: Scenario) -> None:
-    """When a gateway dies, its clients show it, reconnect by themselves when it is back, and have every message once
-    and in order. After the job has ended the room closes: both still read, and a repeat still gets its first answer.
+    """When a gateway dies, its clients show the lost connection, reconnect by themselves when it is back, and have
+    every message once and in order. After the job has ended the room closes: both still read, and a repeat still gets
+    its first answer.
     """
     shown: list[str] = []
     received: list[str] = []

@@ -26,7 +26,9 @@ ORDER_BODY = {
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Return settings whose default blueprint is `delivery`, so that events without a job have its names too."""
+    """Return settings whose default blueprint is `delivery`, so that events without a job have this blueprint's names
+    too.
+    """
     return msgspec.structs.replace(settings, blueprint="delivery")
 
 

@@ -23,8 +23,8 @@ def cursor_text(snapshot: dict[str, Any]) -> str:
 
 
 async def wait_for_relay(site: RunningServer, snapshot: dict[str, Any]) -> None:
-    """Wait until the gateway has read up to the snapshot's cursor. It waits two seconds for a cursor ahead of it; then
-    it replies as for a cursor of another epoch.
+    """Wait until the gateway has read up to the snapshot's cursor. The gateway waits two seconds for a cursor that
+    it has not reached. After that it replies as for a cursor of another epoch.
     """
     assert site.gateway is not None
     tail = site.gateway.relay.tails[DEFAULT_ZONE]

@@ -41,7 +41,7 @@ async def start_job(customer: Client, technician: Client, service: str, *, depar
 
 
 async def test_a_path_that_is_no_boolean_is_refused(staff: dict[str, Client], join: Join, service: str) -> None:
-    """`path` must be a boolean; another value and an unknown parameter are `invalid` and named."""
+    """`path` must be a boolean. Another value and an unknown parameter are `invalid`, and the refusal names them."""
     job = str((await people.book(await join("customer"), service))["id"])
     for query, pointer in (("?path=perhaps", "/path"), ("?paths=true", "/paths")):
         answer = await staff["admin"]("GET", f"/v1/jobs/{job}/track{query}")

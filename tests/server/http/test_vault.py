@@ -156,7 +156,7 @@ async def test_only_the_customer_signs_what_they_were_shown(
     again = await sign(customer, job, tagged, key)
     assert again.json() == done.json() and again.headers["idempotency-replayed"] == "true"
     assert code_of(await sign(customer, job, {**good, "name": "Other"}, key)) == (422, "reused_key")
-    assert (await sign(customer, job, good)).json()["receipt"]["id"] == receipt  # their latest step, again
+    assert (await sign(customer, job, good)).json()["receipt"]["id"] == receipt  # a repeat of their latest step
     for other in ({"image": base64.b64encode(make_png(shade=1)).decode()}, {"name": "Other"}):
         assert code_of(await sign(customer, job, {**good, **other})) == (409, "illegal_transition")
     assert (await customer("GET", path)).json() == shown

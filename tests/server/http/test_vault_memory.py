@@ -33,7 +33,7 @@ MIB = 2**20
 
 
 def large_png(number: int) -> bytes:
-    """Return a PNG of 5 MiB, which nobody can decode and nobody does."""
+    """Return a PNG of 5 MiB. Its pixels cannot be decoded, and no test decodes them."""
     small = make_png()
     return small[:33] + chunk(b"IDAT", random.Random(number).randbytes(PHOTO_BYTES)) + chunk(b"IEND", b"")
 
@@ -93,9 +93,9 @@ async def test_unread_downloads_and_verifications_hold_little_memory(
     nobody: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """40 downloads of a receipt with photos of 5 MiB that nobody reads hold a piece each, not a photo; 16
-    verifications hold little too. One more of a caller than they may have is rate_limited. Who stalls is disconnected,
-    and every end gives the slot back.
+    """40 downloads of a receipt with photos of 5 MiB that nobody reads hold one chunk each in memory, not a photo. 16
+    verifications hold little too. A request above the caller's limit is refused as `rate_limited`. A client that stalls
+    is disconnected, and each download releases its slot when it ends.
     """
     job, slots = await finish_job(customer, worker), site.engine.downloads
     headers = {"Authorization": f"Bearer {worker.token}"}
@@ -116,7 +116,7 @@ async def test_unread_downloads_and_verifications_hold_little_memory(
     with watch_memory() as growth:
         unread = [ask(site, (customer, worker)[place % 2], path) for place in range(UNREAD)]
         await wait_until(lambda: slots.count == UNREAD, what="all downloads")
-        await asyncio.sleep(0.5)  # each gets as far as it can
+        await asyncio.sleep(0.5)  # each download sends as much as the unread socket accepts
     assert growth.bytes < 40 * MIB, f"{growth.bytes / MIB:.0f} MiB"
     more = [ask(site, customer, path) for _ in range(MAX_DOWNLOADS_OF_CALLER - slots.count_of(customer.user))]
     await wait_until(lambda: slots.count_of(customer.user) == MAX_DOWNLOADS_OF_CALLER)

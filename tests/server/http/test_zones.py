@@ -25,7 +25,7 @@ async def test_users_read_the_zones(staff: dict[Role, Client], nobody: Client) -
 
 
 async def test_users_read_how_good_the_predicted_arrivals_were(staff: dict[Role, Client], nobody: Client) -> None:
-    """Every user may read the accuracy of a zone's predictions; the sample is 0 before a journey has ended. An unknown
+    """Every user may read the accuracy of a zone's predictions; `sample` is 0 before a journey has ended. An unknown
     zone is `not_found`, an unknown parameter `invalid`.
     """
     assert code_of(await nobody("GET", "/v1/zones/main/quality")) == (401, "unauthenticated")

@@ -146,7 +146,7 @@ async def people(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Asyn
 
 
 async def succeeds(work: Callable[[], Awaitable[bool]]) -> bool:
-    """Return what ``work`` returns; False if it is refused, because something is not archived yet."""
+    """Return the result of ``work``; False if the server refuses it because an event is not archived yet."""
     try:
         return await work()
     except Refusal:
@@ -160,8 +160,8 @@ async def has_books(cashier: Cashier, people: People) -> bool:
 
 
 async def test_a_technician_drives_to_the_place_and_both_sides_talk(people: People) -> None:
-    """The technician's fixes show that they are near and have arrived. Both sides say what fits each state, read, and
-    receive each message once.
+    """The technician's fixes show that they are near and have arrived. Both sides send chat messages that fit each
+    state, mark messages as read, and receive each message once.
     """
     assert await people.wait_for_end(await people.book()) == "completed"
     messages = people.simulation.messages

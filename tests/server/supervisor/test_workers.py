@@ -65,7 +65,7 @@ async def test_what_cannot_start_is_refused(flags: list[str], line: str, tmp_pat
     refused = await run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0", *flags, cwd=tmp_path)
     assert refused.code == 2 and refused.error_line.startswith(line), refused.err
     with hold_lock(tmp_path / "data"):
-        pass  # no process has the lock any more
+        pass  # the lock can be taken: no process of the server has it any more
 
 
 async def test_all_processes_serve_as_one(wide_server: Server) -> None:

@@ -8,7 +8,7 @@ from tests.server.sweep.world import World
 
 
 async def create_leaver(world: World) -> None:
-    """Create the account, and let an admin have it erased. Its own token is of no use from then on."""
+    """Create the account, and let an admin have it erased. The account's token is refused from then on."""
     email = f"{uuid.uuid4().hex}@example.org"
     new = {"email": email, "password": "correct horse", "name": "Leaver", "role": "customer"}
     created = await world.request("admin", "POST", "/v1/users", new)

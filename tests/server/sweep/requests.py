@@ -121,7 +121,7 @@ def _command_target(params: dict[str, str], world: World, blueprint: Blueprint, 
     spec = blueprint.commands.get("accept" if command == "claim" and command not in blueprint.commands else command)
     by = set(spec.by) if spec else {"customer", "holder"} if command == "dispute" else set()
     by |= {"asked"} if "holder" in by else set()
-    if spec and spec.effect in EFFECTS_WITH_ROUTES:  # all who may read the job get the right route's name
+    if spec and spec.effect in EFFECTS_WITH_ROUTES:  # all who may read the job get a refusal that names the right route
         by |= {"offered", "holder"} if "technician" in by else set()
     if "offered" in by and not (spec and spec.effect in EFFECTS_WITH_ROUTES):
         unchecked_users = frozenset(n for n, has in relations.items() if has & {"took", "declined"})
@@ -280,7 +280,7 @@ class SweepMessage(NamedTuple):
 
 
 def _op_arguments(world: World, op: str, caller: str, target: Target) -> dict[str, Any]:
-    job = target.params.get("id", "")  # or the room, for an op about a room
+    job = target.params.get("id", "")  # the id of the room, for an op about a room
     arguments_of_op: dict[str, dict[str, Any]] = {
         "claim": {"job": job, "version": UNUSED_VERSION},
         "decline": {"job": job},

@@ -8,8 +8,8 @@ from tests.server.sweep.world import Relations, World
 
 
 async def create_share(world: World) -> None:
-    """Let customers create a link to the job `held`, and a link that everybody follows, to the job `offering`: a link
-    to a job on the way would show the technician's position, as it must.
+    """Let customers create a link to the job `held`, and one to the job `offering`, which everybody follows. A link to
+    a job whose technician is on the way would show their position to everybody, as such a link must.
     """
     reply = await world.request("customer", "POST", f"/v1/jobs/{world.jobs['held']}/shares", {})
     world.ids["share"] = reply["share"]["id"]

@@ -68,8 +68,8 @@ async def test_a_stranger_cannot_open_a_room(page: Page, scene: RoomScene) -> No
 
 
 async def test_members_talk(page: Page, scene: RoomScene) -> None:
-    """An own message is shown at once, and replaced by the server's reply; a refused message is marked with the code of
-    the refusal. Read marks only move forward, and a notice of typing ends by itself.
+    """A user's own message is shown at once, and replaced by the server's reply; a refused message is marked with the
+    code of the refusal. Read marks only move forward, and a notice of typing ends by itself.
     """
     await page.run("const later = setTimeout; window.setTimeout = (work, ms) => later(work, ms === 6000 ? 300 : ms)")
     await page.run(OPEN_ROOM_SCRIPT % scene.chat.room)

@@ -85,7 +85,7 @@ async def test_a_page_has_a_strict_policy(path: str, http: httpx.AsyncClient, ma
 
 async def test_everything_that_a_page_names_is_served(http: httpx.AsyncClient, manifest: Manifest) -> None:
     """Each file that a page names exists. A file of the build may be stored for ever, has a type, and is sent
-    compressed to who accepts that.
+    compressed to clients that accept it.
     """
     named = {name for path in SHELLS for name in re.findall(r'"/assets/([^"]+)"', (await http.get(path)).text)}
     assert {manifest.boot, *manifest.named.values()} < named

@@ -106,7 +106,7 @@ async def test_a_job_from_booking_to_work(browser: Browser, site: RunningServer)
 
 
 async def test_the_log_can_be_filtered(page: Page, site: RunningServer) -> None:
-    """Only the lines that contain the search text are shown, and the count says how many of how many."""
+    """Only the lines that contain the search text are shown, and the page says how many of all lines these are."""
     await register(page, site, "customer", "Carla")
     await wait_for_frame(page, "sync")
     await page.run(

@@ -211,7 +211,7 @@ async def test_a_quiet_cursor_moves(settings: Settings) -> None:
 
 
 async def test_only_named_types_are_sent(site: EventServer) -> None:
-    """Only events of the named types and families (`job.*`) are sent. Other events move the cursor only."""
+    """Only events of the named types and families (`job.*`) are sent. Other events only move the cursor."""
     for kind in ("job.status", "offer.created", "job.expired", "note.x"):
         await site.node.append("role:ops", kind=kind)
     await site.node.wait_until_relayed(4)

@@ -22,7 +22,7 @@ from tests.support.clock import advance
 from tests.support.wait import wait_until
 
 STEPS, STEP_S, STEP_M = 60, 10, 80
-"""The trip: so many fixes, ten seconds and 80 m apart, straight to the north."""
+"""The trip has 60 fixes, ten seconds and 80 m apart, straight to the north."""
 CLOCK_AHEAD_S = 300
 """How far the device's clock is ahead."""
 GAP_STEPS = range(30, 38)
@@ -70,7 +70,8 @@ class Device:
                 await self.send(**self.fixes[-1])
             if step % 5 == 0 and step not in GAP_STEPS and step != STEPS:
                 await self.send(**self.fixes[-2])
-                for wrong in ({"accuracy": 15_000.0}, {"accuracy": 5.0}):  # a cell tower's place; an impossible jump
+                # First the inaccurate place of a cell tower, then an impossible jump.
+                for wrong in ({"accuracy": 15_000.0}, {"accuracy": 5.0}):
                     await advance(self.node.engine, 1)
                     await self.send(**await self.measure(step * STEP_M + 50_000, **wrong))
                 await advance(self.node.engine, -2)

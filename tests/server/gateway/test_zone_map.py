@@ -143,7 +143,9 @@ async def test_an_offline_technician_is_refreshed(node: Node, monkeypatch: pytes
 
 
 async def test_a_box_across_the_antimeridian(node: Node) -> None:
-    """A box whose west is above its east shows both sides of the antimeridian, and who crosses it stays."""
+    """A box whose west is above its east shows both sides of the antimeridian, and a person who crosses it stays on the
+    map.
+    """
     service = await people.service(node.engine)
     for name, lon in (("west", 179.99), ("east", -179.99), ("far", 0.0)):
         await people.technician(node.engine, name, service, at=Coordinates(-17.0, lon))

@@ -17,7 +17,7 @@ from tests.support import booked_money, event_log
 from tests.support.wait import wait_until
 
 MARCH_MS = ms_of("2026-02-28T22:00:00Z")
-"""Earnings of an hour each from here on: two of February and the rest of March, in UTC."""
+"""The time of the first earnings. There is one each hour: in UTC, two are in February and the rest in March."""
 
 
 async def approved_technician(join: Join, staff: dict[Role, Client]) -> Client:

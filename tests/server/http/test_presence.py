@@ -60,7 +60,8 @@ async def test_only_who_shares_a_live_job_and_ops_are_answered(
 async def test_a_request_is_a_sign_of_life(
     site: RunningServer, staff: dict[Role, Client], join: Join, customer: Client
 ) -> None:
-    """A user is online after a request with any role, and offline without one; the reply has the time of the sign."""
+    """A user is online after a request in any role, and offline if they send none. The reply has the time of the last
+    request."""
     assert site.gateway is not None
     silent, admin = await join("customer"), staff["admin"]
     await customer("GET", "/v1/me")

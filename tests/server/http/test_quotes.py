@@ -16,7 +16,9 @@ from tests.support.wait import wait_until
 
 
 async def quote(who: Client, service: str, **more: Any) -> dict[str, Any]:
-    """Ask for a quote of `managed` at ``HERE``, assert 201 and its address, and return it."""
+    """Request a quote for a job of `managed` at ``HERE``, assert the status 201 and its `Location`, and return the
+    quote.
+    """
     reply = await who("POST", "/v1/quotes", {"blueprint": "managed", "service": service, **HERE, **more})
     assert reply.status_code == 201, reply.text
     found: dict[str, Any] = reply.json()["quote"]
@@ -27,8 +29,8 @@ async def quote(who: Client, service: str, **more: Any) -> dict[str, Any]:
 async def test_a_quote_is_kept_by_its_booking(
     customer: Client, join: Join, technician: Client, service: str, staff: dict[Role, Client]
 ) -> None:
-    """A customer gets a quote, books with it, and the job has its price. Other customers do not see the quote. Ops see
-    it with its inputs, services without them.
+    """A customer gets a quote and books with it, and the job has the price of the quote. Other customers do not see the
+    quote. Ops see it with its inputs, services without them.
     """
     promised = await quote(customer, service, postal_code="10119")
     assert promised["amount"] == sum(line["amount"] for line in promised["breakdown"])

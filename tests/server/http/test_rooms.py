@@ -135,7 +135,9 @@ async def test_the_two_sides_page_count_and_mark(chat: Chat) -> None:
 
 
 async def test_ops_bring_staff_in_and_let_them_go(chat: Chat, admin: Client) -> None:
-    """A mediator whom ops add reads and speaks; after the removal they get `not_member`. A side of the job stays."""
+    """A mediator whom ops add reads and speaks; after the removal they get `not_member`. A side of the job cannot be
+    removed.
+    """
     account = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse", "name": "Mia"}
     await admin("POST", "/v1/users", {**account, "role": "mediator"})
     login = {name: account[name] for name in ("email", "password")}

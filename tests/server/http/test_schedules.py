@@ -1,4 +1,4 @@
-"""Schedules over HTTP: the refusals, then what a technician and ops read and write."""
+"""Schedules over HTTP: the refusals, and the hours and jobs that a technician and ops read and write."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ async def test_a_missing_or_wrong_cookie_is_refused(site: RunningServer, cookie:
 
 @pytest.mark.parametrize("other", ['x={"a": [1]}', "a b,c=1", "é=1", "=", 'x="', "callout_book_2=1", "a[b]=1"])
 async def test_cookies_of_others_change_nothing(site: RunningServer, other: str) -> None:
-    """Other servers on this host may set cookies with any characters: the session is found beside them."""
+    """Other servers on this host may set cookies with any characters. The server finds its own cookie among them."""
     async with open_http(site.url) as http:
         token = cookie_of(await sign_up(site, http))
         for cookies in (f"{other}; callout_book={token}", f"callout_book={token};{other}"):
@@ -96,8 +96,9 @@ async def test_cookies_of_others_change_nothing(site: RunningServer, other: str)
 
 
 async def test_a_second_cookie_of_the_same_name_is_refused(site: RunningServer) -> None:
-    """A page on another port or a subdomain can set a cookie of the same name with another path: the session of a
-    stranger. Two different values are refused in each order and end no session; twice the same value is one.
+    """A page on another port or a subdomain can set a cookie of the same name with another path, to bring in the
+    session of a stranger. Two different values are refused in each order and end no session. The same value twice
+    counts as one.
     """
     async with open_http(site.url) as http:
         own, foreign = [cookie_of(await sign_up(site, http)) for _ in range(2)]

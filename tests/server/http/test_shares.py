@@ -24,7 +24,7 @@ Staff = dict[Role, Client]
 
 
 async def share(caller: Client, job: str, **body: Any) -> dict[str, Any]:
-    """Create a link, assert 201 and its address, and return it."""
+    """Create a link, assert the status 201 and its `Location`, and return the link."""
     reply = await caller("POST", f"/v1/jobs/{job}/shares", body)
     assert reply.status_code == 201, reply.text
     found: dict[str, Any] = reply.json()["share"]
@@ -63,8 +63,8 @@ async def move(technician: Client, north: float) -> None:
 async def test_only_the_customer_and_ops_share_a_job(
     customer: Client, join: Join, technician: Client, service: str, staff: Staff, nobody: Client
 ) -> None:
-    """Other customers get `not_found`, all other roles `forbidden`. A time outside the limits is `invalid`. Nobody else
-    sees or ends a link.
+    """Other customers get `not_found`, all other roles `forbidden`. A duration of the link outside the limits is
+    `invalid`. Nobody else sees or ends a link.
     """
     job = str((await people.book(customer, service))["id"])
     path = f"/v1/jobs/{job}/shares"
@@ -89,7 +89,7 @@ async def test_a_token_that_is_none_is_not_found(nobody: Client, customer: Clien
     for place in (0, 30, 61):
         other = "A" if token[place] != "A" else "B"
         assert code_of(await nobody("GET", f"/v1/shares/{token[:place]}{other}{token[place + 1 :]}"))[0] == 404
-    alike = token[:-1] + chr(ord(token[-1]) + 1)  # the last two bits of a token mean nothing
+    alike = token[:-1] + chr(ord(token[-1]) + 1)  # base64 decodes it to the same bytes
     junk = (f"{token}~", f"{token[:9]}*{token[9:]}", f"{token}=", alike)
     for wrong in (token[:-1], token[1:], "none", "shr_main", "A" * 63, f"{token}A", *junk):
         assert code_of(await nobody("GET", f"/v1/shares/{wrong}")) == (404, "not_found")

@@ -32,7 +32,7 @@ async def test_a_suspended_technician_reads_their_earnings(
     site: RunningServer, staff: dict[Role, Client], nobody: Client
 ) -> None:
     """A suspended customer and a technician who is to be erased cannot sign in. A suspended technician can, but each
-    route except those of their earnings is refused; so are the tokens of before the suspension, and a refresh.
+    route except those of their earnings is refused. Tokens from before the suspension and a refresh are refused too.
     """
     carla, carlas_email = await register(nobody, "customer")
     old, email = await register(nobody, "technician")

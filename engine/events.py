@@ -47,7 +47,7 @@ def parse_log_entry(zone: Zone, entry_id: bytes, fields: Sequence[bytes], *, wit
         raise ValueError(f"{zone} {entry_id!r}: not an entry of Callout")
     return Event(
         zone,
-        int(entry_id[:-2]),  # <seq>-0
+        int(entry_id[:-2]),  # the id of an entry is <seq>-0
         fields[1].decode(),
         tuple(fields[3].decode().split()),
         int(fields[5]),

@@ -184,7 +184,7 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def empty_redis(redis_url: str, redis_client: redis.Redis) -> str:
     """Delete all keys of the session's Valkey, and return its URL."""
-    redis_client.flushall()  # of a cluster, all primaries
+    redis_client.flushall()  # on a cluster this empties all primaries
     return redis_url
 
 

@@ -55,7 +55,8 @@ NEEDED_EFFECTS_OF_MODE: dict[Mode, tuple[Effect, ...]] = {
 }
 """The effects that a search mode needs to find a technician."""
 
-SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}  # the tables of tables
+# the tables whose members are tables, by the name of the table
+SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}
 
 
 def check_blueprint(blueprint: Blueprint) -> list[str]:

@@ -41,7 +41,7 @@ STATE_FIELD_WORDS = frozenset({"word", "says"})
 
 Mode = Literal["broadcast", "bids", "direct", "allocate", "none"]
 Effect = Literal[
-    "move",  # the state alone
+    "move",  # changes the state alone
     "take",  # the caller accepts their offer and becomes the holder
     "refuse",  # the caller's offer is rejected; with `to` the job moves too
     "assign",  # a named technician becomes the holder, in place of the present one
@@ -49,10 +49,10 @@ Effect = Literal[
     "bid",
     "withdraw",
     "award",  # the customer accepts a bid
-    "capture",  # a payment was captured
+    "capture",  # records that a payment was captured
     "freeze",  # a dispute: until it is resolved, only commands that thaw are allowed
     "thaw",
-    "reissue",  # new codes
+    "reissue",  # gives the job new codes
 ]
 
 

@@ -132,7 +132,7 @@ async def publish_block(engine: Engine, user: UserId, other_user: UserId) -> Non
     """
     blocked = await _is_blocked(engine, user, other_user)
     while True:
-        for zone in readable_zones(engine):  # in a closed one the sets are corrected later (repair_blocks)
+        for zone in readable_zones(engine):  # in a closed zone the sets are corrected later (repair_blocks)
             names = {
                 "meta": keys.zone_meta(zone),
                 "mine": keys.user_blocks(zone, user),

@@ -39,7 +39,7 @@ def encode_record_members(
         "scheduled_for": None if booking.scheduled_for is None else rfc3339_of(booking.scheduled_for),
         "duration_min": duration_of(booking, service),
     }
-    names = (name for name in job_document.RECORD_MEMBERS if name != "created_at")  # lua/job_create.lua adds it
+    names = (name for name in job_document.RECORD_MEMBERS if name != "created_at")  # lua/job_create.lua adds created_at
     members = {name: derived[name] if name in derived else getattr(booking, name) for name in names}
     return job_document.encode_members(members), job_document.encode_public_members(members)
 

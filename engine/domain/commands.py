@@ -135,7 +135,7 @@ async def send_engine_command(
     args = {"entry": entry, "entered": entered, "lease": presence_lease_ms(engine), "reason": f'"{reason}"'}
     unused = keys.idempotency_record(
         zone, UserId("engine"), "due"
-    )  # never written: a scheduled task has no idempotency key
+    )  # this key is never written: a scheduled task has no idempotency key
     step = {"actor": "engine", "key": "", "fingerprint": "", "trace": "", "if_version": "", "bp": blueprint.key}
     return await engine.store.run(
         zone,

@@ -74,7 +74,7 @@ async def add_phone_of_archived_job(engine: Engine, caller: Principal, view: Job
     """
     try:
         key = await reader.blueprint_key_of(engine.archive, view.id)
-    except CalloutError as error:  # as in read_phone: a reply without a phone is better than none
+    except CalloutError as error:  # a reply without a phone is better than no reply (as in read_phone)
         log.warning("phone_not_read", job=view.id, error=str(error))
         return job
     blueprint = engine.blueprints.find_exact(key) if key else None

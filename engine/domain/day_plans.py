@@ -199,7 +199,7 @@ async def _compute_and_store(engine: Engine, zone: Zone, plan: str, world: DayWo
     try:
         groups, unserved = _encode(world, await day_plan_search.search(world, zone, timezone, plan, budget_s))
         state = "ready"
-    except Exception:  # a task boundary
+    except Exception:  # the task ends here: an error of any type becomes the state failed
         log.exception("day_plan_failed", plan=plan)
     # the plan stays ``computing`` until ``until``, and counts as failed afterwards
     with contextlib.suppress(CalloutError):

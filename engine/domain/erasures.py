@@ -74,11 +74,11 @@ async def request_erasure(
     with in_sql.unavailable_as_indeterminate():
         await outbox.apply_rows(engine, user)
         blockers = await read_blockers(engine, user)
-    if blockers:  # a step that began before the account was closed
+    if blockers:  # such as a job of a step that began before the account was closed
         await _withdraw_erasure(engine, user, actor)
         raise not_erasable(blockers)
     found = await _find_erasure(engine, user)
-    if found is None:  # a repeat of a request that was withdrawn meanwhile
+    if found is None:  # this repeats a request that was withdrawn meanwhile
         raise not_erasable([])
     return Result(found, done.key, done.repeated)
 

@@ -188,7 +188,8 @@ async def files_of_message(
     """Return the files that a message names. Raises NotFound, NotMember, and Invalid for each file that the caller did
     not upload for this room. Several messages may name the same file.
     """
-    await rooms.read_own_room(engine, caller, room_id)  # so that nobody can find out which files exist
+    # checked first, so that a stranger cannot find out which files exist
+    await rooms.read_own_room(engine, caller, room_id)
     found = await file_rows.claim_for_message(engine.archive, f"room:{room_id}", caller.id, ids, client_id)
     known = {row.id: row for row in found}
     wrong = [place for place, name in enumerate(ids) if name not in known or name in ids[:place]]

@@ -78,7 +78,7 @@ class PaymentFold:
         """Fold ``events`` of types in ``PAYMENT_EVENTS``, in their order."""
         for event in events:
             data = _payment_data_decoder.decode(event.data)
-            if data.payment is not None and data.payment.reference is None:  # requested by a step of the job
+            if data.payment is not None and data.payment.reference is None:  # a step of the job requested this payment
                 self.asked_back += data.payment.amount if data.payment.kind == "refund" else 0
             elif data.payment is not None:
                 self._add_report(event, data.payment, data.why)
@@ -90,7 +90,7 @@ class PaymentFold:
             kind, of = "refund", reported.of or reference
         new = _PaymentRecord(kind, reference, of, reported.id, reported.created_at)
         payment = self._payments.setdefault((kind, reference), new)
-        if reported.status in payment.statuses:  # a captured payment may have more than one event
+        if reported.status in payment.statuses:  # a payment that is captured may have several events with this status
             return
         if why == "other_currency":
             payment.is_counted = False
@@ -106,7 +106,7 @@ class PaymentFold:
             charge.back += reported.amount
             refund.back = min(self.asked_back, reported.amount) if refund.is_counted else 0
             self.asked_back -= refund.back
-        elif "refunded" in refund.statuses and charge:  # it has failed
+        elif "refunded" in refund.statuses and charge:  # the refund was made and has failed later
             charge.back -= reported.amount
             self.asked_back += refund.back
             refund.back = 0

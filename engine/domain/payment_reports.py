@@ -57,7 +57,8 @@ async def record(engine: Engine, report: Report) -> Refused | None:
     if _is_before_capture(report, refusal):
         log.info("early_refund_waits", reference=report.reference, job=report.job)
         await early_refunds.store(engine.archive, zone_of(report.job) or DEFAULT_ZONE, report, now_ms())
-        await _record_early_refunds(engine, report.job, report.of or report.reference)  # it may be captured meanwhile
+        # the charge may have been captured meanwhile
+        await _record_early_refunds(engine, report.job, report.of or report.reference)
         return None
     if refusal is not None:
         log.info("payment_report_dropped", reference=report.reference, status=report.status, code=refusal.code)
@@ -126,7 +127,7 @@ async def _find_job(engine: Engine, report: Report) -> str:
     present events of the log in time.
     """
     job = await _read_job(engine, report)
-    if not job:  # another request may have stored it in Redis meanwhile
+    if not job:  # another request may have stored the job in Redis meanwhile
         for zone in engine.store.zones:
             await job_restore.wait_for_archive(engine, zone)
         job = await _read_job(engine, report)

@@ -187,7 +187,8 @@ def _payment_of_record(row: bytes) -> bytes:
     """Return a payment as JSON. ``row`` is its Redis record, `path id created back members` (lua/lib/payment.lua)."""
     path, name, created, _, members = row.split(b" ", 4)
     status, _, amount, currency = path.rpartition(b",")[2].split(b":")[:4]
-    if status in (b"authorized", b"released"):  # as in the event (Payment.shown_members in lua/lib/payment.lua)
+    # the same members as in the event (Payment.shown_members in lua/lib/payment.lua)
+    if status in (b"authorized", b"released"):
         members = members.replace(b'"kind":"charge"', b'"kind":"hold"', 1)
     return b'{"id":"%b",%b,"status":"%b","amount":%b,"currency":"%b","created_at":%b}' % (
         *(name, members, status, amount, currency, created),

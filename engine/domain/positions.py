@@ -216,7 +216,7 @@ async def _read_arrival(
     lat, lon, arrival = record
     if not lat or not lon:
         return position
-    arrived = (arrival or b"").split()[:2] == [holder.encode(), b"there"]  # packed by lua/lib/arrival.lua
+    arrived = (arrival or b"").split()[:2] == [holder.encode(), b"there"]  # lua/lib/arrival.lua packs the value
     place = (float(lat), float(lon))
     if not (position.stale or arrived) and blueprint.is_on_the_way(state):
         await engine.road_times.ask_for([(position.lat, position.lon)], [place], ms_of(position.at))

@@ -35,7 +35,7 @@ async def insert_deferred(archive: Archive, temporary: Path) -> int:
         try:
             row = msgspec.json.decode(await asyncio.to_thread(path.read_bytes), type=FileRow)
         except FileNotFoundError:
-            continue  # another process of this host has inserted it
+            continue  # another process of this host has inserted the row
         except msgspec.DecodeError as error:  # the disk was full when the note was written, before the blob was stored
             log.error("deferred_row_unreadable", path=str(path), error=str(error))
         else:

@@ -22,7 +22,8 @@ async def lock_account(conn: AsyncConnection, user: str) -> None:
     """Let the uploads of one user wait for each other, and for a change of their account. Raises Forbidden if the
     account was closed since the upload began: an erasure would not find its row.
     """
-    query = select(users.c.active).where(users.c.id == user).with_for_update(key_share=True)  # logins go on
+    # this lock does not stop logins
+    query = select(users.c.active).where(users.c.id == user).with_for_update(key_share=True)
     if (await conn.execute(query)).scalar_one_or_none() is False:
         raise Forbidden("This account is closed")
 

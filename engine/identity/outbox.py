@@ -74,7 +74,7 @@ async def apply_rows(engine: Engine, user: UserId) -> None:
         if not rows:
             return
         record = await access.read_from_sql(conn, user)
-    await access.write_to_redis(engine, record)  # first: from now on every server refuses a suspended user
+    await access.write_to_redis(engine, record)  # this comes first: from now on every server refuses a suspended user
     steps: list[Callable[[], Awaitable[None]]] = [
         partial(_append_revocation_of_row, engine, row) for row in rows if row.code
     ]
@@ -158,7 +158,7 @@ async def run(engine: Engine) -> None:
             if str(error) != last_error:
                 log.warning("outbox_waits", error=str(error))
             last_error = str(error)
-        except Exception:  # the task's boundary
+        except Exception:  # the task must go on after an error of any type
             log.exception("outbox_failed")
         await asyncio.sleep(POLL_INTERVAL_S)
 

@@ -54,7 +54,8 @@ def check_password(password: str) -> str:
 
 @functools.cache
 def _load_common_passwords() -> frozenset[str]:
-    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # here, because the lists are long and few processes need them
+    # imported here, because the lists are long and few processes need them
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
     return frozenset(password for password in FREQUENCY_LISTS["passwords"] if len(password) >= PASSWORD_LENGTH_RANGE[0])
 

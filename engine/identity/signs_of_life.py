@@ -61,7 +61,7 @@ class SignsOfLife:
                 await self.write()
             except CalloutError as error:
                 log.warning("signs_of_life_wait", error=str(error), users=len(self._seen))
-            except Exception:  # the task's boundary
+            except Exception:  # the task must go on after an error of any type
                 log.exception("signs_of_life_failed")
 
     async def write(self) -> None:

@@ -56,7 +56,7 @@ def _read_table(name: str, table: Any, folder: Path) -> tuple[ZoneArea | None, l
 def _read_polygons(path: Path) -> Polygons:
     """Return the area in a file. Raises OSError, and PolygonError for a file that has none."""
     found = path.stat()
-    if not S_ISREG(found.st_mode):  # to read a pipe or a device might never end
+    if not S_ISREG(found.st_mode):  # a read from a pipe or a device might never end
         raise PolygonError("no regular file")
     if found.st_size > MAX_FILE_BYTES:
         raise PolygonError("larger than 16 MiB")

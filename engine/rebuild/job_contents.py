@@ -218,7 +218,8 @@ class _JobKeys:
         waiting = sorted((int(at), wave) for wave, at in held if (wave, at) in opens)
         is_open = any(int(at) <= self._now for wave, at in opens if (wave, at) not in held)
         for position, (at, wave) in enumerate(waiting):
-            due = at if is_open or position > 0 else min(at, self._now)  # nobody waits without need (lib/wave_advance)
+            # without an open offer the first delayed offers open now (lua/lib/wave_advance.lua)
+            due = at if is_open or position > 0 else min(at, self._now)
             self._add_due(f"opens:{job}:{wave}:{at}", due)
 
     def _add_timers(self) -> None:

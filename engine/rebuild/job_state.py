@@ -44,7 +44,8 @@ def fold_states(states: Iterable[tuple[int, str]]) -> JobState:
     state = JobState()
     for seq, text in states:
         change = _change_decoder.decode(text)
-        if change.fields.get("recorded"):  # it has everything: the first of the job, or the first after a gap
+        # this event has all fields: it is the first of the job, or the first after a gap
+        if change.fields.get("recorded"):
             state = JobState(is_complete=True, first_seq=seq)
         state.fields |= change.fields
         state.offers |= change.offers

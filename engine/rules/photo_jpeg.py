@@ -95,7 +95,7 @@ class _SegmentWalk:
         content = self.data[at + 2 : min(end, at + 16)]
         if marker == APP0 and content.startswith(b"JFIF\0") and len(content) == 14 and not self.has_jfif:
             self.has_jfif = True
-            self.parts.add(b"\xff\xe0\x00\x10" + content[:12] + b"\0\0")  # without a thumbnail
+            self.parts.add(b"\xff\xe0\x00\x10" + content[:12] + b"\0\0")  # the segment is kept without its thumbnail
         elif (marker == APP14 and content.startswith(b"Adobe") and end - at == 14) or (
             marker == APP2 and content.startswith(b"ICC_PROFILE\0")
         ):

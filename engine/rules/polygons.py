@@ -37,7 +37,7 @@ class _Ring:
         self._bands: list[list[Edge]] = [[] for _ in range(count + 1)]
         for start, end in pairwise(points):
             if start[1] == end[1]:
-                continue  # no line of latitude crosses it
+                continue  # no line of latitude crosses this edge
             # The ends are sorted, so that an edge that two rings share gives the same numbers in both directions.
             (lon, lat), (end_lon, end_lat) = sorted((start, end), key=lambda point: point[1])
             edge = (lat, end_lat, lon, (end_lon - lon) / (end_lat - lat))

@@ -75,7 +75,7 @@ class _Search:
         self.random.shuffle(unserved)
         absent = self._ruin(tours, unserved[:MAX_RETRIED])
         self._sort(absent)
-        left = self._recreate(tours, absent)  # changes the tours
+        left = self._recreate(tours, absent)  # this call changes the tours
         return DayTours(tuple(tours), (*left, *unserved[MAX_RETRIED:]))
 
     def _ruin(self, tours: list[Tour], absent: list[int]) -> list[int]:

@@ -122,7 +122,7 @@ class ZoneDemand:
         changed.update(area for area, _ in everywhere.items() ^ self._supply.items())
         for area in changed:
             pulse = self._expected.get(area)
-            if pulse is None and area not in running:  # nothing was requested there
+            if pulse is None and area not in running:  # nothing was requested in this area
                 self._drop(area)
                 continue
             waiting, free, busy = everywhere.get(area, nothing)

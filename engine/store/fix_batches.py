@@ -73,7 +73,7 @@ class FixBatches:
             task.add_done_callback(self._searches.discard)
 
         def finish(outcome: FixOutcome) -> None:
-            if isinstance(outcome, NotFound):  # they have changed the zone
+            if isinstance(outcome, NotFound):  # the technicians have changed the zone
                 search()
             else:
                 done(outcome)
@@ -148,7 +148,7 @@ class _ZoneQueue:
             outcomes = [self._parse_outcome(text) for text in reply.values]
         except CalloutError as error:
             outcomes = [error] * len(batch)
-        except Exception:  # the task's boundary: no caller may wait forever
+        except Exception:  # an error of any type ends here, because no caller may wait forever
             log.exception("fixes_failed", zone=self._zone)
             outcomes = [Internal()] * len(batch)
         for fix, outcome in zip(batch, outcomes, strict=True):

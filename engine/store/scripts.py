@@ -111,7 +111,7 @@ class Script:
             try:
                 return "FCALL", self.function, len(keys), *self._pick_keys(keys), *epoch, *self._pick_args(args)
             except KeyError:
-                pass  # the right number of names, but a wrong one
+                pass  # the number of names is right, but one name is wrong
         wrong = (_difference_text("KEYS", self.keys, keys), _difference_text("ARGV", self.argument_names, args))
         raise TypeError(f"{self.name}: {'; '.join(filter(None, wrong))}")
 

@@ -177,7 +177,7 @@ class Archiver:
             await self._close_if_contradictory(progress.zone)
         except (CalloutError, OSError, apply.Superseded) as error:
             self._retry_later([progress], error)
-        except Exception as error:  # a task boundary
+        except Exception as error:  # the task must go on after an error of any type
             log.exception("archiver_bug", zone=progress.zone)
             self._retry_later([progress], error)
         return False
@@ -303,7 +303,7 @@ class Archiver:
             await position_archive.move_paths(self._engine, zone)
         except CalloutError as error:
             log.warning("snapshot_failed", zone=zone, error=str(error), retry_s=SNAPSHOT_INTERVAL_S)
-        except Exception:  # a task boundary
+        except Exception:  # the task must go on after an error of any type
             log.exception("snapshot_failed", zone=zone)
 
 

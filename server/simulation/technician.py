@@ -100,7 +100,7 @@ class Technician(OnlineTechnician):
     def _note_holder(self, job: Frame, holder: str) -> None:
         if holder == self.id:
             self._held_jobs[job["id"]] = job
-        else:  # ops gave it to somebody else
+        else:  # ops gave the job to somebody else
             self._drop_job(job["id"])
             self.simulation.checker.record_release(job["id"], self.id)
 
@@ -216,7 +216,7 @@ class Technician(OnlineTechnician):
         elif refusal.code in ("too_early", "wrong_code"):
             self._waiting.add(job, TOO_EARLY_RETRY_S if refusal.code == "too_early" else NO_CODE_RETRY_S)
         else:
-            self._drop_job(job)  # it was cancelled or given to another technician meanwhile
+            self._drop_job(job)  # the job was cancelled or given to another technician meanwhile
 
     async def find_proof(self, job: Frame, step: str) -> dict[str, Any] | None:
         """Return the arguments that a step needs, such as a code; None if they are not known yet."""

@@ -103,7 +103,7 @@ class ChildProcess:
                 del self._unsent[: self._socket.send(self._unsent)]
             except BlockingIOError:
                 raise
-            except OSError:  # it has ended: the parent learns that by SIGCHLD
+            except OSError:  # the child has ended; the parent learns that by SIGCHLD
                 self._unsent.clear()
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
         self._selector.modify(self._socket, wanted, self)

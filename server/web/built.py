@@ -100,5 +100,5 @@ class BuiltPages:
         try:
             body = path.read_bytes()
             return BuiltFile(body, packed.read_bytes() if packed.exists() else None, TYPES[path.suffix])
-        except FileNotFoundError:  # a new build is running
+        except FileNotFoundError:  # a new build is replacing the files
             return None

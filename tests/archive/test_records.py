@@ -29,7 +29,7 @@ async def test_an_epoch_that_repeats_an_archived_seq_is_not_recorded(archive: Ar
             records.record_epochs(archive, DEFAULT_ZONE, before, {FIRST: 1, SECOND: 95}), name="the promoted server"
         )
         await asyncio.sleep(0.1)
-        assert not recording.done()  # it waits for the archiver's transaction
+        assert not recording.done()  # the recording waits for the archiver's transaction
     assert await recording is False
     now = (await records.read_records(archive, [DEFAULT_ZONE]))[DEFAULT_ZONE]
     assert now.epochs == {FIRST: 1}

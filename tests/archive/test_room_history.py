@@ -110,7 +110,8 @@ async def test_a_forgotten_client_id_is_looked_up_in_sql(engine: Engine) -> None
     first = await say(engine, chat.customer, chat.room, "hello", "k1")
     await archiver.run_once(engine)
     await remove_oldest(engine, chat.room, 1)
-    assert await say(engine, chat.customer, chat.room, "hello", "k1") == first  # known, but only SQL has the text
+    # the message is known, but only SQL has its text
+    assert await say(engine, chat.customer, chat.room, "hello", "k1") == first
     head = int(await engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "seq") or 0)
     await drop_sent(engine, chat, "k1", head)
     assert await say(engine, chat.customer, chat.room, "hello", "k1") == first

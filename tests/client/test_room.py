@@ -102,7 +102,7 @@ async def test_members_talk(scene: RoomScene, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(typing_notices, "SHOWN_S", 0.5)
     carla_id, tom_id = scene.chat.customer.id, scene.chat.technician.id
     async with enter(scene, scene.chat.customer) as (_, carla), enter(scene, scene.chat.technician) as (phone, tom):
-        shown: list[list[str]] = []  # what a busy test would look at too late
+        shown: list[list[str]] = []  # the values are recorded, because a busy test would look at them too late
         tom._changed = lambda room: shown.append(room.typing_users)
         for _ in range(20):
             carla.typing()

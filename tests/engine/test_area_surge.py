@@ -18,7 +18,7 @@ def run_minutes(surge: AreaSurge, minutes: range, requests_a_minute: dict[str, i
     for minute in minutes:
         pulses = {area: AreaPulse(usual=60.0, free=1) for area in ("a", "b", "far")}
         counts = {minute // 60: {area: n * (minute % 60 + 1) for area, n in requests_a_minute.items()}}
-        if minute % 60 == 0 and minute:  # the last look at the hour before
+        if minute % 60 == 0 and minute:  # this is the last look at the hour before
             counts[minute // 60 - 1] = {area: n * 60 for area, n in requests_a_minute.items()}
         surge.look(pulses, counts, (minute + 1) * MINUTE_MS)
     return pulses

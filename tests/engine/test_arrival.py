@@ -94,7 +94,7 @@ async def test_a_fix_from_minutes_ago_proves_nothing(engine: Engine) -> None:
     assert await trip.send_fix(0) == [NEAR, ARRIVED]
 
 
-# What is one
+# What is an arrival
 
 
 async def test_near_and_arrived_are_told_once(engine: Engine) -> None:

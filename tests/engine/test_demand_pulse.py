@@ -57,7 +57,8 @@ async def test_a_pulse_older_than_five_minutes_says_nothing(engine: Engine) -> N
     await store(engine, await now_ms(engine), **{CELL: encode(sample=LEAST_SAMPLE)})
     assert await demand_pulse.read_place_pulse(engine, DEFAULT_ZONE, *PLACE)
     await advance(engine, demand_pulse.MAX_AGE_MS / 1000 + 1)
-    await store(engine, 1, **{CELL: encode(sample=LEAST_SAMPLE)})  # a late process, which also sets the clock
+    # a process that is late stores a pulse, and sets the clock too
+    await store(engine, 1, **{CELL: encode(sample=LEAST_SAMPLE)})
     assert await demand_pulse.read_place_pulse(engine, DEFAULT_ZONE, *PLACE) is None
     left = await engine.store.command("PTTL", keys.demand_pulse(DEFAULT_ZONE, "cell"))
     assert 0 < left <= demand_pulse.TTL_MS

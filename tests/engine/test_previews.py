@@ -117,7 +117,7 @@ async def test_a_preview_of_a_broadcast_is_what_the_booking_asks(engine: Engine)
     await people.technician(engine, "avoided", service, at=metres_north(20))
     await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, carla.id), "avoided")
     earlier = await book(engine, service, await people.customer(engine), at=metres_north(-2_900))
-    held = await offered_technicians(engine, earlier)  # the technician is at the limit
+    held = await offered_technicians(engine, earlier)  # this technician has as many jobs as they may have
     seen = await preview(engine, service, carla, technician="friend")
     record = await first_wave(engine, await book(engine, service, carla, technician="friend"))
     assert_same_choice(seen, record)

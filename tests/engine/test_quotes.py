@@ -122,7 +122,7 @@ async def test_a_quote_is_its_customers_alone(engine: Engine) -> None:
     with pytest.raises(Forbidden):
         await quote(engine, people.technician_without_account("t1"), service)
     with pytest.raises(Invalid):
-        await quote(engine, OPS, service)  # without a customer
+        await quote(engine, OPS, service)  # the quote is for no customer
 
 
 async def test_a_hundred_bookings_at_once_use_a_quote_once(engine: Engine) -> None:

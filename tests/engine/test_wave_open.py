@@ -309,7 +309,7 @@ async def test_a_suspended_customers_job_is_held_back(engine: Engine) -> None:
     await live_accounts.put_account(engine, carla.id, "customer", version=8, active=False)
     with pytest.raises(Unavailable):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
-    with pytest.raises(Unavailable):  # nor at the end of a head start
+    with pytest.raises(Unavailable):  # the same holds at the end of a head start
         await waves.open_offers(engine, DEFAULT_ZONE, f"opens:{job}:1:5", job, "1", "5")
     assert await event_log.events(engine, "offer.created", job) == []
     await live_accounts.put_account(engine, carla.id, "customer", version=9)

@@ -37,7 +37,8 @@ from tests.support.signatures import make_png
 from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
 
-READ_ROUTES = [route for route in ROUTES if route.method == "GET" and route.name != "about_town"]  # only in a demo
+# this route exists only in a demo
+READ_ROUTES = [route for route in ROUTES if route.method == "GET" and route.name != "about_town"]
 QUERY_OF_ROUTE = {
     "presence_find": "?users=usr_1",
     "slots_find": "?service={services}&lat=52.5&lon=13.4&from=2099-01-01T00:00:00Z&to=2099-01-02T00:00:00Z",

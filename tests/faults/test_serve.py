@@ -270,7 +270,7 @@ async def test_requests_in_flight_are_refused_at_once_when_the_valkey_ends(tmp_p
         refusals: list[httpx.Response] = []
 
         async def ask_until_the_end() -> None:
-            with suppress(httpx.TransportError):  # the server has closed its port
+            with suppress(httpx.TransportError):  # raised when the server has closed its port
                 while True:
                     answer = await client.get(f"/v1/requests/{uuid.uuid4()}", headers=headers)
                     if answer.status_code >= 500:

@@ -15,7 +15,7 @@ DOCUMENT_FIELDS = {*job_document.EVENT_MEMBERS, "full", "pub", "holder", "card",
 SAVED_FIELDS = {"expires", "last", "claimed", "mode", "entered"}
 """The fields that `JobState.save` notes."""
 EXCEPTIONS = {
-    "job_archived.lua": {"recorded"},  # the mark itself
+    "job_archived.lua": {"recorded"},  # the field is the mark itself
     "job_create.lua": {
         "bp",
         "wave",

@@ -103,7 +103,7 @@ class JobModel:
         elif op.out in LAPSED_CODES and self._may_have_lapsed(state, op, outcome):
             yield self._with_answer(op, Outcome(op.out, 0, state))
         elif op.out == "not_found" and op.end >= self.rewritten_from and self._is_stranger(state, op):
-            yield state  # the server does not store this answer either
+            yield state  # like the server, the model does not store this answer
 
     def _is_stranger(self, state: JobState, op: Operation) -> bool:
         """Return whether the job is finished and the caller is a technician who never had a relation to it. If Redis

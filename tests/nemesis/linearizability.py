@@ -68,7 +68,7 @@ def find_order(
                     continue
                 for after, more in successors(state, i):
                     if after == state and intervals[i].end == math.inf:
-                        continue  # it may as well be absent
+                        continue  # the operation may have had no effect
                     following = (taken | 1 << i, after)
                     if cost + more <= max_cost and least_cost.get(following, max_cost + 1) > cost + more:
                         least_cost[following] = cost + more

@@ -77,7 +77,10 @@ check: $(VENV)/ready check-deploy
 	$(BIN)/lint-imports
 	$(BIN)/python web/check.py
 	$(BIN)/python -m pytest -q tests/test_architecture.py
-	$(BIN)/python -m pytest -qq --collect-only >/dev/null
+	@# The workers of `make test` must collect the same names, so none may be random.
+	@mkdir -p build
+	for number in 1 2; do $(BIN)/python -m pytest -q --collect-only | grep :: >build/collected-$$number; done
+	cmp build/collected-1 build/collected-2
 
 # Validate the files of deploy/. The validators have an environment of their own: they are large.
 check-deploy: build/validators/ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import ssl
 import time
@@ -119,6 +120,7 @@ def changed(**changes: str) -> str:
         (changed(p256dh=to_base64url(b"\x02" + b"a" * 32)), "p256dh"),
         (changed(p256dh=""), "p256dh"),
     ],
+    ids=itertools.count(),  # the keys are random, and every worker must collect the same names
 )
 def test_a_wrong_subscription_is_refused(token: str, problem: str) -> None:
     """A subscription whose endpoint is no https address, or whose keys are none, is refused with the reason. A trusted

@@ -160,7 +160,7 @@ class Store:
             if moved.asks:  # a script must not run where only some keys of the zone are
                 raise
             await self.shards.follow(moved)
-            reply = [b"STALE_EPOCH"]  # an epoch belongs to one Redis server
+            reply = [b"STALE_EPOCH"]  # an epoch is of one server
         if reply[0] == b"STALE_EPOCH":
             # The script refused before its first write, so a second call with the right epoch acts once.
             await self.reopen(zone, stale=epoch)
@@ -369,8 +369,7 @@ async def _open_repaired_zones(store: Store) -> None:
         await asyncio.sleep(REOPEN_INTERVAL_S)
         closed = [(zone, state) for zone, state in store.zones.items() if not state.open]
         for shard in {state.shard for _, state in closed if state.shard.pipeline.is_up}:
-            # this opens every zone of the shard that can be opened
-            zone, state = next(pair for pair in closed if pair[1].shard is shard)
+            zone, state = next(pair for pair in closed if pair[1].shard is shard)  # opens every zone of it that can be
             with contextlib.suppress(CalloutError, ErrorReply):
                 await store.reopen(zone, stale=state.epoch)
 

@@ -194,8 +194,7 @@ async def test_tickets_replace_a_token(scene: Scene) -> None:
     async def next_ticket() -> str:
         bearer = scene.bearer_token(scene.customer)
         reply = await api.request("POST", "/v1/auth/tickets", token=bearer, body={})
-        # the second request gets the first ticket again
-        tickets.append(tickets[0] if len(tickets) == 1 else str(reply["ticket"]))
+        tickets.append(tickets[0] if len(tickets) == 1 else str(reply["ticket"]))  # the second time, the first again
         return tickets[-1]
 
     phone = Phone(scene.network.origin, ticket=next_ticket)

@@ -278,8 +278,7 @@ async def _assert_effects(trial: BlueprintTrial, spec: Command, case: JobCase, s
     """Assert the state, the marks and the payments after a step, and that the linter knows each event of the step."""
     events = await trial.events_after(seq)
     declared_types = {event for _, event in event_sources(trial.blueprint)}
-    # these events are only for gateways
-    trial.emitted |= {event.type for event in events if event.type != "session.ledger"}
+    trial.emitted |= {event.type for event in events if event.type != "session.ledger"}  # only for gateways
     assert trial.emitted <= declared_types, (spec, trial.emitted - declared_types)
     row = await trial.redis.hgetall(trial.setup.key)  # type: ignore[misc]
     if not moves or spec.effect in ("bid", "withdraw") or spec.event == "offer.declined":

@@ -344,8 +344,8 @@ def _effect_problems(blueprint: Blueprint, command_name: str, command: Command) 
 
 
 def _answer_same_offers(first: Command, second: Command) -> bool:
-    """Return whether both commands have an effect by which HTTP routes select a command, and may be given in the same
-    state: then a route could not choose between them.
+    """Return whether an HTTP route that selects a command by its effect could not choose between the two commands: both
+    have the same effect, and may be given in the same state.
     """
     same = first.effect == second.effect and first.resolves == second.resolves
     by_effect = first.effect in ("bid", "withdraw", "award", "capture", "freeze", "thaw")

@@ -18,7 +18,7 @@ MAX_QUOTE_S = 86_400
 MAX_HOLD_S = 365 * 86_400
 MAX_ROUND_TO = 1_000_000
 _LARGE_BASE = 10**9
-"""A price so large that each difference of a factor changes it."""
+"""A price so large that the smallest difference of a factor changes the price."""
 
 
 def price_problems(blueprint: Blueprint) -> Iterator[str]:
@@ -108,7 +108,7 @@ def _peak_problems(price: Price) -> Iterator[str]:
 
 
 def _useless_factors(price: Price) -> Iterator[str]:
-    """Yield a problem for each factor that changes no price with any value of the other factor."""
+    """Yield a problem for each factor without which every price would be the same, whatever the other factor is."""
     demands = reachable_multipliers(price.demand) if price.demand else [ONE]
     peaks = [ONE, *(window.by for window in price.peak)]
     for number, window in enumerate(price.peak, 1):

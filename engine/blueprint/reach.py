@@ -11,7 +11,7 @@ def states_from(
     blueprint: Blueprint, starts: Iterable[str], permits: Callable[[Command], bool] = lambda command: True
 ) -> set[str]:
     """Return the states that a job can be in from ``starts`` on, these included, by commands that ``permits`` accepts.
-    A state with ``then`` is only left by it.
+    A job leaves a state with ``then`` only for the state that ``then`` names.
     """
     reached: set[str] = set()
     new = set(starts).intersection(blueprint.states)

@@ -24,9 +24,9 @@ from engine.rules.job_document import JobView
 from engine.types import Phase
 
 UNLIMITED_WAVE_SIZE = 1_000_000_000
-"""The size of a wave that includes everybody. Lua searches for such a wave in turns of 256 technicians
-(lua/lib/search.lua). If the wave were limited to one turn, each round would ask the same nearest technicians, and a
-crowd of them would hide the job from all others."""
+"""The size of a wave that includes everybody. Lua looks at 256 technicians in one call, and continues in the next call
+(lua/lib/search.lua). If the wave ended after one call, each round would ask the same nearest technicians, and a crowd
+of them would hide the job from all others."""
 
 _CATALOGUE_EVENT_NOUNS = {kind.partition(".")[0] for kind in EVENT_TYPES} - {"announcement"}
 ENGINE_EVENT_NOUNS = _CATALOGUE_EVENT_NOUNS | {"session", "audit", "subject", "log", "typing", "presence"}
@@ -110,13 +110,13 @@ class HeadStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The numbers of the search for a technician. All fields in ``_s`` are seconds.
 
-    ``offer_s`` and ``job_s`` are the lifetimes of an offer and of a job that is searched for (``job_s`` 0: the job does
-    not expire). ``repeat_s`` is the interval of the waves after the declared ones. ``lead_s``: a job with
-    ``scheduled_for`` is offered from this long before its time. ``grace_s``: how late an acceptance may be by the
-    server's clock. ``open_offers``: the most open offers for one technician (0: no limit). ``preferred_s``: the head
-    start of the technician whom the customer prefers. ``newcomers``: the share of a wave (0 to 1) that is reserved for
-    technicians who have won fewer than ``newcomer_jobs`` jobs. ``radius_m``: how far ``allocate`` searches (0: the
-    whole zone). ``match``: ``allocate`` assigns in windows.
+    - ``offer_s``, ``job_s``: the lifetimes of an offer, and of a job without a technician (0: it does not expire).
+    - ``repeat_s``: the interval of the waves after the declared ones. ``grace_s``: how late an acceptance may be.
+    - ``lead_s``: how long before its time a job with ``scheduled_for`` is offered.
+    - ``open_offers``: the most open offers for one technician (0: no limit).
+    - ``preferred_s``: the head start of the technician whom the customer prefers.
+    - ``newcomers``: the share of a wave (0 to 1) for technicians who have won fewer than ``newcomer_jobs`` jobs.
+    - ``radius_m``: how far ``allocate`` searches (0: the whole zone). ``match``: it assigns in windows.
     """
 
     offer_s: float = 60.0
@@ -336,9 +336,9 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return state in (self.arrival.states or (next(tracked, ""),)) and self.is_tracked(state)
 
     def waits_for_schedule(self, state: str) -> bool:
-        """Return whether a technician asked in this state (for a bid, or by name) cannot get the job before its
-        scheduled time, because the command that gives them the job also starts the work. Then the lifetime of the
-        search counts from the job's time.
+        """Return whether a technician cannot get a job in this state before its scheduled time, because the command by
+        which they get the job also starts the work. This concerns technicians who bid, or who are asked by name. The
+        lifetime of such a search begins at the job's scheduled time.
         """
         effect = {"bids": "award", "direct": "take"}.get(self.states[state].search_mode)
         return effect is not None and all(

@@ -47,7 +47,7 @@ def _signing_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
 
 
 def _place_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
-    """Yield why nobody can sign in a state, or should not: nobody did the work there, or the job is signed already."""
+    """Yield the states in which nobody may sign: no technician has accepted the job, or the job is signed already."""
     vacant, after = states_without_holder(blueprint), states_after_signature(blueprint)
     for name in command.from_:
         state = blueprint.states.get(name)
@@ -78,7 +78,7 @@ def _other_problems(blueprint: Blueprint, name: str, command: Command, signing: 
 
 
 def _lifecycle_problems(blueprint: Blueprint) -> Iterator[str]:
-    """Yield how a job can be paid without the signature, and what would change the terms that were signed."""
+    """Yield the ways in which a job is paid without a signature, or in which its price changes after the signature."""
     before, after = states_before(blueprint, lambda command: command.signs), states_after_signature(blueprint)
     for name, command in blueprint.commands.items():
         early = [state for state in command.from_ if command.effect == "capture" and state in before]

@@ -45,7 +45,7 @@ def event_sources(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
 
 
 def _other_events(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
-    """Yield the events that are not the commands' own, each with the place that causes it."""
+    """Yield the events that no command names as its ``event``, each with the place in the blueprint that causes it."""
     yield "booking", "job.created"
     for name, command in blueprint.commands.items():
         yield from ((f"command {name}", event) for event in _side_events(blueprint, command))
@@ -62,8 +62,8 @@ def _side_events(blueprint: Blueprint, command: Command) -> Iterator[str]:
     bills = command.event == "payment.requested"
     if (command.charges or command.refunds or command.holds) and not bills:
         yield "payment.requested"
-    # If everything is paid already, the step requests no payment. A payment that was captured earlier is applied by the
-    # first step that allows it. In both cases lua/lib/apply_step.lua emits ``job.status``.
+    # If everything is paid already, the step requests no payment. If a payment was captured earlier, the first step
+    # that accepts a capture moves the job on. In both cases lua/lib/apply_step.lua emits ``job.status``.
     if (command.charges and bills) or capture_commands(blueprint, command):
         yield "job.status"
     if command.effect == "award":

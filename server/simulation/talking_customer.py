@@ -18,6 +18,7 @@ of a demo see a mediator within a few minutes."""
 WORK_DISPUTE_PROBABILITY = 0.06
 """The probability that a customer disputes managed work and does not sign it, at most once for each job."""
 COMPLAIN_S = (0.5, 2.0)
+"""How long a customer waits before they open a dispute."""
 COMPLAINTS = (
     "This is not what I booked",
     "The leak is still there",

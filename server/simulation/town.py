@@ -22,7 +22,9 @@ Road = tuple[Crossing, Crossing]
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """The crossings of a town, the roads between them in metres a second, and its features in GeoJSON."""
+    """The crossings of a town, the speed of each road between two crossings (metres a second), and its features in
+    GeoJSON.
+    """
 
     places: dict[Crossing, Position]
     roads: dict[Crossing, dict[Crossing, float]]

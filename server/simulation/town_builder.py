@@ -25,7 +25,7 @@ UNEVENNESS_M = 12.0
 RING_SIZES = (5, 10)
 """The distance of each ring road from the middle, in blocks."""
 PARK_SHARE = 0.94
-"""How far a park reaches to its streets."""
+"""The size of a park, as a share of the block that its streets enclose."""
 Park = tuple[int, int, int, int]
 """The first avenue and street, and the last avenue and street."""
 

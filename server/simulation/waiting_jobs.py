@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 FREE_BEFORE_S = 5_400.0
-"""A technician whose next job continues sooner takes no other job, which would need an hour and the buffer."""
+"""A technician takes no other job if their next booked job continues within this time: an hour of work and a buffer."""
 
 
 class WaitingJobs:

@@ -1,4 +1,6 @@
-"""Refuse a simulation whose places are not in ``main``: its technicians work there, and nobody would get a job."""
+"""Refuse a simulation with places outside the zone ``main``. Its technicians work only in ``main``, so nobody would get
+a job at such a place.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Ready(msgspec.Struct, tag="ready"):
 
 
 class Failed(msgspec.Struct, tag="failed"):
-    """A child's message to the parent: the child could not start. ``is_temporary``: because Redis did not answer."""
+    """A child's message to the parent: the child could not start. ``is_temporary``: Redis did not answer."""
 
     text: str
     is_temporary: bool
@@ -57,7 +57,7 @@ class Answer(msgspec.Struct, tag="answer"):
 
 
 class Stop(msgspec.Struct, tag="stop"):
-    """The parent's message to a child that the whole server stops. ``is_abandoned``: because its Valkey has ended."""
+    """The parent's message to a child that the whole server stops. ``is_abandoned``: its Valkey has ended."""
 
     is_abandoned: bool = False
 

@@ -42,7 +42,7 @@ from server.supervisor.whole_report import WholeReports
 QUICK_END_S = 10.0
 """A child that ends sooner after its start has ended quickly."""
 MAX_QUICK_ENDS = 5
-"""When a child has ended quickly so often in a row, the whole server ends."""
+"""The whole server ends when one child has ended quickly this many times in a row."""
 RESTART_PAUSES_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 """The pause before each further start of a child that ends quickly; the last is also used for all later ones."""
 STOP_MARGIN_S = 5.0
@@ -211,7 +211,7 @@ class Supervisor:
 
     @contextmanager
     def _stop_children_at_end(self) -> Iterator[None]:
-        """Stop all children after the block: first the gateways, then the others."""
+        """Stop all children at the end of the `with` block: first the gateways, then the others."""
         try:
             yield
         finally:

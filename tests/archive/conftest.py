@@ -30,7 +30,7 @@ DatabaseAway = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class PostgresProxy:
-    """A Unix socket that forwards connections to PostgreSQL. While the proxy is closed, the database is away."""
+    """A Unix socket that forwards connections to PostgreSQL. A closed proxy cuts the database off."""
 
     def __init__(self, folder: Path, behind: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""A customer with jobs, chats and ratings, who is then erased."""
+"""A customer who has jobs, chats and ratings, and is then erased."""
 
 from __future__ import annotations
 

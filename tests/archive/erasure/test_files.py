@@ -1,5 +1,5 @@
-"""The files of an erased person: photos, documents, files of chats and the image of a signature go, rows and bytes. The
-ledger stays under the person's id.
+"""The files of an erased person are deleted, both the SQL rows and the bytes: photos, documents, files of chats and the
+image of a signature. The ledger stays under the person's id.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ async def exported(engine: Engine, who: Principal) -> tuple[set[str], list[str]]
 
 
 async def test_the_files_of_an_erased_customer_go(engine: Engine) -> None:
-    """Photos, the signature's image and the files of the chat about the customer's job go, rows and bytes, whoever
-    uploaded them; what the technician said stays. Bytes that another job has too are not deleted.
+    """Photos, the image of the signature and the files of the chat about the customer's job are deleted, both the SQL
+    rows and the bytes, whoever uploaded them. What the technician said stays. Bytes that another job has too stay.
     """
     life = await begin_life(engine, 0)
     job, blobs = await sign_with_files(life)

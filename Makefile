@@ -2,8 +2,8 @@
 PY ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# Most tests wait more than they compute: five workers keep two cores busy. Each worker has its own Valkey.
-WORKERS ?= 5
+# Most tests wait more than they compute: four workers keep two cores busy. Each worker has its own Valkey.
+WORKERS ?= 4
 # No target names a package registry, so that a proxy or a mirror that is configured for pip is used.
 
 # Processes that the tests start would compile all of Callout again each time.

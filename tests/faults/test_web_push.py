@@ -36,6 +36,7 @@ from engine.workers.web_push_encryption import MAX_TEXT_BYTES, encrypt_text
 from engine.workers.web_push_sender import WebPushSender
 from tests.faults.receiver import running_receiver
 from tests.support import people
+from tests.support.postgres import on_both_databases
 from tests.support.push_service import (
     CREATED,
     Answer,
@@ -241,6 +242,7 @@ async def test_the_certificate_of_a_push_service_is_checked(
     assert (counted(own), len(service.arrived)) == ({"failed": 2, "sent": 1}, 1)
 
 
+@on_both_databases
 async def test_a_browser_that_has_ended_is_removed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a push service answers 404 or 410, that device is removed and no other one of the user, also if the database
     needs longer than an attempt.

@@ -199,7 +199,7 @@ def _reaches_done(blueprint: Blueprint, spec: Command) -> bool:
 
 
 def compile_room(blueprint: Blueprint) -> dict[str, Any] | None:
-    """Return the members of ``plan.room`` (lua/lib/room_step.lua); None if the blueprint's jobs have no room."""
+    """Return the fields of ``plan.room``, which lua/lib/room_step.lua reads; None if the jobs have no room."""
     rule = blueprint.room
     if rule is None:
         return None

@@ -19,7 +19,7 @@ from engine.types import Principal
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MIN_LENGTH = 2
+MIN_QUERY_LENGTH = 2
 MAX_FOUND = 10
 """The most people and the most jobs in an answer. There are no pages, because the caller can type a longer text."""
 RECENT_JOBS = 5_000
@@ -65,12 +65,12 @@ async def search(engine: Engine, caller: Principal, text: str) -> list[Found]:
     """Return the people and jobs that match ``text``, at most ``MAX_FOUND`` of each. Onboarding managers find
     technicians alone, and only admins search by e-mail address. Jobs are those that SQL has, a moment behind Redis.
 
-    Raises Forbidden, Invalid for a text with less than ``MIN_LENGTH`` characters between its spaces, Unavailable.
+    Raises Forbidden, Invalid for a text with less than ``MIN_QUERY_LENGTH`` characters between its spaces, Unavailable.
     """
     require_role(caller, MANAGERS)
     text = text.strip()
-    if len(text) < MIN_LENGTH:
-        raise Invalid(errors=[FieldError("/q", f"Expected at least {MIN_LENGTH} characters that are no spaces")])
+    if len(text) < MIN_QUERY_LENGTH:
+        raise Invalid(errors=[FieldError("/q", f"Expected at least {MIN_QUERY_LENGTH} characters that are no spaces")])
     reads = [_find(engine, _people_query(caller, text)), *([_find(engine, _jobs_query(text))] if caller.is_ops else [])]
     people, *listed = await asyncio.gather(*reads)
     matching = [job for rows in listed for row in rows if (job := _job_of_row(row, text.lower()))]

@@ -63,9 +63,9 @@ CallerRelation = (
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The declaration of which callers with the right role may use a route or op. ``object_kind`` is the kind of the
-    object that the route or op names. If ``relations`` is None, all callers may use it, otherwise only callers in one
-    of the relations to that object; with ``by_blueprint``, those whom the job's blueprint allows the step.
+    """Who may use a route or op, among the callers with the right role. ``object_kind`` is the kind of the object that
+    the route or op names. If ``relations`` is None, all of them may use it. Otherwise only those with one of the
+    relations to the object may. If ``by_blueprint`` is true, the job's blueprint decides who may take the step.
     """
 
     object_kind: ObjectKind

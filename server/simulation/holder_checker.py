@@ -27,8 +27,8 @@ class _Suspicion(NamedTuple):
 
 @dataclass(slots=True)
 class _Versions:
-    """One job: its holder in each version that a client received ("" for nobody), and the technician of each claimed
-    version.
+    """What clients learned about one job: its holder in each version that they received ("" for nobody), and, for each
+    version that a successful claim returned, the technician who made the claim.
     """
 
     holders: dict[int, str] = field(default_factory=dict)

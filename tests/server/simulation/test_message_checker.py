@@ -37,7 +37,7 @@ def test_each_member_must_receive_each_message(checker: MessageChecker) -> None:
 
 
 def test_a_message_that_arrives_twice_is_doubled(checker: MessageChecker) -> None:
-    """A message that a member has received before is doubled, also if others came in between."""
+    """A message counts as doubled if the same member has received it before, also if others came in between."""
     say(checker, 1, "customer", "technician", "technician")
     say(checker, 2, "customer", "technician")
     checker.record_received("room", "customer", 1)
